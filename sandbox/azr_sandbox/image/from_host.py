@@ -1,0 +1,98 @@
+"""Makes the box's image from this host's own interpreter, without any registry: binary, standard library, libraries.
+
+The same Python as the trainer's, to the patch version. Linux with glibc only.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import jail
+from ..errors import Unavailable
+from . import LABEL, PACKAGE, REPOSITORY, add_inside_files, tag
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+_LEFT_OUT = re.compile(r"(site-packages|dist-packages|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-.*)")
+
+
+def build(client: DockerClient) -> str:
+    """Build the image and import it into the engine. Returns its name.
+
+    Raises:
+        Unavailable: this host is not Linux with glibc, or the engine refuses.
+    """
+    import docker.errors
+
+    if sys.platform != "linux":
+        raise Unavailable("only a Linux host's interpreter can run in a container: build with `azr image`")
+    with tempfile.NamedTemporaryFile(suffix=".tar") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            interpreter = _add_python(archive)
+            _add_text(archive, "etc/passwd", "root:x:0:0::/:/sbin/nologin\n")
+            add_inside_files(archive, PACKAGE.lstrip("/"))
+            for folder in ("proc", "sys", "dev", "run", "run/azr", "tmp"):
+                _add_folder(archive, folder)
+        file.flush()
+        try:
+            client.api.import_image_from_file(
+                file.name, repository=REPOSITORY, tag=tag().partition(":")[2], changes=[f"LABEL {LABEL}={interpreter}"]
+            )
+        except docker.errors.APIError as error:
+            raise Unavailable(f"the engine refuses the image: {error}") from None
+    return tag()
+
+
+def _add_python(archive: tarfile.TarFile) -> str:
+    interpreter = jail.interpreter()
+    library = Path(sysconfig.get_path("stdlib"))
+    files = {interpreter}
+    binaries = [interpreter]
+    for folder, folders, names in os.walk(library):
+        folders[:] = [name for name in folders if not _LEFT_OUT.fullmatch(name)]
+        for name in names:
+            path = os.path.join(folder, name)
+            files.add(path)
+            if name.endswith(".so"):
+                binaries.append(path)
+    files |= _libraries(binaries)
+    for path in sorted(files):
+        # Links are followed: the name that a program asks for must be there.
+        entry = archive.gettarinfo(os.path.realpath(path), path.lstrip("/"))
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        entry.mode = 0o755 if entry.mode & 0o100 else 0o644
+        with open(path, "rb") as content:
+            archive.addfile(entry, content)
+    return interpreter
+
+
+def _libraries(binaries: list[str]) -> set[str]:
+    """The shared libraries that binaries need, the dynamic linker among them, by the loader's own word."""
+    try:
+        said = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        raise Unavailable("`ldd` is missing: only a glibc system's interpreter can be packed") from None
+    return set(re.findall(r"(?:=> )?(/\S+) \(0x[0-9a-f]+\)", said))
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(text.encode())
+    archive.addfile(entry, io.BytesIO(text.encode()))
+
+
+def _add_folder(archive: tarfile.TarFile, name: str) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+    archive.addfile(entry)

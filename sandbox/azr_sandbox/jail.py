@@ -1,0 +1,98 @@
+"""The embedded sandbox, where no Docker engine answers: the same worker, behind the kernel's own walls.
+
+Landlock (no file but the standard library's), seccomp (about 90 system calls), rlimits, and a uid of its own per slot
+when the host process is root. It has no view of its own of the machine: file names and sizes can be probed, contents
+can not be read. It has no memory cap over all children together, only one for each.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+from . import dispatch, walls, worker
+from .errors import Unavailable
+
+GUARANTEE = (
+    "kernel-enforced file, network, process and signal isolation of every program (Landlock, seccomp, rlimits{uid}); "
+    "no separate view of this machine, no memory cap over all programs together"
+)
+REQUIRED = {"landlock", "seccomp"}
+
+
+def why_not() -> str | None:
+    """Why the jail can not work here, with what to do about it; None where it can."""
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
+        return "the jail needs x86-64 Linux: use a Docker engine instead (`make_runner('docker')`)"
+    if not walls.landlock_abi():
+        return (
+            "this kernel has no Landlock (Linux 5.13 and `landlock` in the lsm= list of its command line): "
+            "use a Docker engine instead, or boot with Landlock"
+        )
+    if not hasattr(os, "pidfd_open"):
+        return "this Python was built without pidfd_open: use CPython 3.11 or newer on Linux"
+    return None
+
+
+def start(slots: int) -> dispatch.Box:
+    """Start a jail with `slots` slots.
+
+    Raises:
+        Unavailable: it can not work here; says why and what to do.
+    """
+    if reason := why_not():
+        raise Unavailable(reason)
+    pairs = [socket.socketpair() for _ in range(dispatch.KINDS * slots)]
+    token = secrets.token_hex(16)
+    complaints = tempfile.TemporaryFile()
+    process = subprocess.Popen(
+        command(interpreter(), os.path.dirname(__file__), "fds", token, "-", slots)
+        + [str(theirs.fileno()) for _, theirs in pairs],
+        env=worker.environment(0),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=complaints,
+        pass_fds=[theirs.fileno() for _, theirs in pairs],
+        start_new_session=True,
+    )
+    for _, theirs in pairs:
+        theirs.close()
+
+    def end() -> None:
+        try:
+            process.wait(2.0)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        complaints.close()
+
+    def explain() -> str:
+        complaints.seek(0)
+        return complaints.read().decode("utf-8", "replace")[-2000:]
+
+    box = dispatch.Box([ours for ours, _ in pairs], end)
+    try:
+        box.greet(token, 30.0, explain)
+        missing = {wall for wall in REQUIRED if not any(up.startswith(wall) for up in box.walls)}
+        if missing:
+            raise Unavailable(f"the jail came up without {', '.join(sorted(missing))}")
+    except Unavailable:
+        box.close()
+        raise
+    return box
+
+
+def interpreter() -> str:
+    """The interpreter behind a virtual environment: its standard library is the one the jail reads."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def command(python: str, package: str, transport: str, token: str, flags: str, slots: int) -> list[str]:
+    """The command line that starts a box."""
+    return [python, *worker.PYTHON_FLAGS, "-c", worker.LAUNCHER, package, "0", "-1", transport, token, flags, str(slots)]

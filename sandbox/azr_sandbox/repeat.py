@@ -1,0 +1,188 @@
+"""Plans the executions of a batch, and turns what came back into verdicts. Runs nothing itself.
+
+With `times=1` a program's calls are made once, in one child. With more, each repeat is another child (another hash
+seed, pid, uid and address layout; every second one with tighter memory and recursion limits) that makes each call
+twice, in two orders. All executions of a call must agree. A child that was killed in one call costs its neighbours
+nothing: the calls behind it are made in a child of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from . import values, wire
+from .errors import BadProgram, NotPlainData
+from .program import Call, CallStatus, Cost, ErrorInfo, Limits, Program, Run, RunStatus
+
+
+@dataclass(slots=True)
+class Job:
+    """One child: the executions `order` of one program's calls. `report` is what it wrote, `verdict` how it ended."""
+
+    program: int
+    repeat: int
+    order: tuple[int, ...]
+    request: bytes
+    kind: int  # of zygote: 2 * hash seed + warm
+    patience_s: float
+    report: bytes = b""
+    verdict: tuple[int, int, int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One execution of one call."""
+
+    status: CallStatus
+    text: bytes = b""
+
+    def agrees(self, other: _Outcome) -> bool:
+        if self == other:
+            return True
+        if self.status is not other.status or self.status is not CallStatus.OK:
+            return False
+        return values.canonical(_value(self)) == values.canonical(_value(other))  # the order of a dict does not count
+
+
+class Plan:
+    """A batch on its way: makes the jobs, takes them back, and holds every call's outcomes."""
+
+    def __init__(self, programs: Sequence[Program], limits: Limits, times: int, isolate_calls: bool, flags: int = 0):
+        self.programs, self.limits, self.times, self.flags = programs, limits, times, flags
+        self.isolate_calls = isolate_calls
+        for position, program in enumerate(programs):
+            for call in program.calls:
+                try:
+                    values.render(tuple(call))
+                except NotPlainData as error:
+                    raise NotPlainData(f"program {position}, arguments {call!r:.80}: {error}") from None
+        self.outcomes: list[list[list[_Outcome]]] = [[[] for _ in program.calls] for program in programs]
+        self.load_failed: dict[int, list[_Outcome]] = {}
+        self.costs: list[list[Cost]] = [[_NO_COST for _ in program.calls] for program in programs]
+        most = wire.MAX_REPORT_BYTES // (limits.output_bytes + wire.RECORD.size)
+        self.most_executions = max(1, most)
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job of the batch, the first repeats first."""
+        for repeat in range(self.times):
+            for index, program in enumerate(self.programs):
+                count = len(program.calls)
+                for group in [(call,) for call in range(count)] if self.isolate_calls and count else [range(count)]:
+                    order = tuple(group)
+                    if self.times > 1:
+                        order = order + order[::-1] if repeat % 2 == 0 else order[::-1] + order
+                    yield from self._split(index, repeat, order)
+
+    def _split(self, program: int, repeat: int, order: tuple[int, ...]) -> Iterator[Job]:
+        for start in range(0, max(1, len(order)), self.most_executions):
+            yield self._job(program, repeat, order[start : start + self.most_executions])
+
+    def _job(self, index: int, repeat: int, order: tuple[int, ...]) -> Job:
+        program, limits = self.programs[index], self.limits
+        calls = sorted(set(order))
+        place = {call: position for position, call in enumerate(calls)}
+        payload = wire.payload(
+            program.source, program.entry, [program.calls[call] for call in calls], [place[call] for call in order]
+        )
+        if len(payload) > wire.MAX_PAYLOAD:
+            raise BadProgram(f"program {index} with its arguments is larger than {wire.MAX_PAYLOAD >> 20} MiB")
+        flags = self.flags | (wire.SQUEEZED if repeat % 2 else 0)
+        header = wire.REQUEST.pack(
+            wire.MAGIC, len(payload), len(order), ceil(limits.cpu_s * 1e3), ceil(limits.wall_s * 1e3),
+            ceil(limits.idle_s * 1e3), limits.memory_mb << 20, limits.output_bytes, limits.print_bytes, flags,
+        )  # fmt: skip
+        kind = 2 * (repeat % len(wire.HASH_SEEDS)) + wire.needs_imports(program.source)
+        return Job(index, repeat, order, header + payload, kind, (len(order) + 1) * limits.wall_s + 30.0)
+
+    def take(self, job: Job) -> Iterator[Job]:
+        """Take a job back, with its report. Yields the job for what a killed child could not get to."""
+        assert job.verdict is not None
+        order, outcomes = job.order, self.outcomes[job.program]
+        records = wire.read_records(job.report, len(order), self.limits.output_bytes)
+        ended = self._ending(job.verdict)
+        if records is None:
+            found, rest = [_Outcome(CallStatus.KILLED)] * len(order), 0
+        elif len(records) < 2 or records[1][0] != wire.LOADED:  # it never got to a call
+            loading = _outcome(*records[1]) if len(records) > 1 else ended
+            self.load_failed.setdefault(job.program, []).append(loading)
+            found, rest = [loading] * len(order), 0
+        else:
+            found = [_outcome(*record) for record in records[2:]]
+            rest = max(0, len(order) - len(found) - 1)
+            if len(found) < len(order):
+                found.append(ended)
+        for call, outcome in zip(order, found, strict=False):
+            outcomes[call].append(outcome)
+            self.costs[job.program][call] = _dearer(self.costs[job.program][call], job.verdict, len(outcome.text))
+        if rest:
+            yield self._job(job.program, job.repeat, order[len(order) - rest :])
+
+    def _ending(self, verdict: tuple[int, int, int, int, int, int]) -> _Outcome:
+        cause, signal, _, _, _, _ = verdict
+        if cause == wire.OUT_OF_CPU or (cause == wire.EXITED and signal == 24):  # SIGXCPU, the back-stop
+            return _Outcome(CallStatus.CPU_LIMIT)
+        return _Outcome(CallStatus.WALL_LIMIT if cause == wire.OUT_OF_WALL else CallStatus.KILLED)
+
+    def runs(self) -> list[Run]:
+        """Every program's verdict."""
+        return [self._run(index) for index in range(len(self.programs))]
+
+    def _run(self, index: int) -> Run:
+        outcomes, loading = self.outcomes[index], self.load_failed.get(index, [])
+        calls = tuple(
+            _call(found[0], cost) for found, cost in zip(outcomes, self.costs[index], strict=True)
+        )
+        if any(not found[0].agrees(other) for found in (*outcomes, loading) if found for other in found[1:]):
+            return Run(RunStatus.NONDETERMINISTIC, calls)
+        if loading and len(loading) < self.times and not outcomes:  # loads only sometimes, and has no calls to show it
+            return Run(RunStatus.NONDETERMINISTIC, calls)
+        bad = bool(loading) or any(call.status is not CallStatus.OK for call in calls)
+        return Run(RunStatus.ERROR if bad else RunStatus.OK, calls)
+
+
+_NO_COST = Cost(0.0, 0.0, 0.0, 0)
+_STATUS = {
+    wire.VALUE: CallStatus.OK,
+    wire.ERROR: CallStatus.ERROR,
+    wire.NO_MEMORY: CallStatus.MEMORY_LIMIT,
+    wire.NOT_PLAIN: CallStatus.NOT_PLAIN_DATA,
+    wire.TOO_LONG: CallStatus.OUTPUT_LIMIT,
+}
+
+
+def _outcome(tag: int, text: bytes) -> _Outcome:
+    outcome = _Outcome(_STATUS[tag], text)
+    if tag == wire.VALUE and len(text) > 20:  # shorter ones are cheap to read again
+        return outcome
+    try:
+        if tag == wire.VALUE:
+            _value(outcome)
+    except NotPlainData:
+        return _Outcome(CallStatus.NOT_PLAIN_DATA)
+    return outcome
+
+
+def _value(outcome: _Outcome) -> object:
+    return values.parse(outcome.text.decode("utf-8"))
+
+
+def _call(outcome: _Outcome, cost: Cost) -> Call:
+    if outcome.status is CallStatus.OK:
+        return Call(CallStatus.OK, _value(outcome), None, cost)
+    if outcome.status is CallStatus.ERROR:
+        kind, _, line = outcome.text.partition(b"\0")
+        known = kind.decode("ascii", "replace") or None
+        return Call(CallStatus.ERROR, None, ErrorInfo(known, int(line) or None if line.isdigit() else None), cost)
+    return Call(outcome.status, None, None, cost)
+
+
+def _dearer(cost: Cost, verdict: tuple[int, int, int, int, int, int], output_bytes: int) -> Cost:
+    _, _, _, cpu_us, wall_us, memory_kib = verdict
+    return Cost(
+        max(cost.cpu_s, cpu_us / 1e6),
+        max(cost.wall_s, wall_us / 1e6),
+        max(cost.memory_mb, memory_kib / 1024),
+        max(cost.output_bytes, output_bytes),
+    )

@@ -1,0 +1,264 @@
+"""What runs programs: the `Runner` protocol, the runner over a box, and `make_runner()`, which picks one.
+
+Order of `auto`: Docker, then the embedded jail, then a refusal with instructions. Never silently to less: the log
+says which one it is and what that guarantees, and so does `runner.guarantee`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Literal, Protocol, Self, runtime_checkable
+
+from . import dispatch, wire
+from .errors import BadProgram, BadRequest, RunnerClosed, SandboxLost, Unavailable
+from .program import Call, Limits, Program, Run
+from .repeat import Job, Plan
+
+_log = logging.getLogger("azr_sandbox")
+_TRIES = 3  # restarts in one batch before we give up
+MAX_TIMES = 64
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """Whatever runs programs. Implemented by the box, the unsafe subprocess, and the public test double."""
+
+    @property
+    def name(self) -> str:
+        """Which runner this is: "docker", "jail", "subprocess", "recorded"."""
+
+    @property
+    def python(self) -> str:
+        """Minor version of the Python that runs the programs, such as "3.11". The same as the host's."""
+
+    @property
+    def guarantee(self) -> str:
+        """What holds a program in, and what does not, in a sentence."""
+
+    def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
+        """Run a batch on all slots and return one `Run` per program, in their order.
+
+        No result depends on what else is in the batch or on its order.
+
+        Args:
+            programs: what to run.
+            times: how many repeats must agree; 1 makes each call once. From 2 on every repeat is a fresh process
+                with another hash seed, pid, uid and address layout that makes each call twice in two orders, and a
+                difference gives `RunStatus.NONDETERMINISTIC`.
+            isolate_calls: a child per call, where the calls of one program otherwise share one.
+
+        Raises:
+            BadRequest: something that can not be run; nothing has run.
+            RunnerClosed: after `close()`.
+            SandboxLost: the box died again and again. No verdict was made up.
+        """
+
+    def evaluate(self, expressions: Sequence[str], times: int = 1) -> list[Call]:
+        """Evaluate Python expressions, such as "range(3)" turned into data by `list(range(3))`, each in a child of
+        its own, never on the host.
+
+        Raises:
+            As `run`.
+        """
+
+    def close(self) -> None:
+        """End the runner and everything that it started. A second call does nothing."""
+
+
+class PlanRunner:
+    """The part that every runner shares: checks what is asked, plans it, and reads the verdicts."""
+
+    name = "runner"
+    guarantee = ""
+    python = ""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits if limits is not None else Limits()
+        if not isinstance(self.limits, Limits):
+            raise BadRequest(f"limits must be a Limits, not {type(self.limits).__name__}")
+        self._closed = False
+
+    def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
+        """See `Runner.run`."""
+        plan = self._plan(programs, times, isolate_calls)
+        self._execute(plan)
+        return plan.runs()
+
+    def evaluate(self, expressions: Sequence[str], times: int = 1) -> list[Call]:
+        """See `Runner.evaluate`."""
+        if isinstance(expressions, str):
+            raise BadProgram("evaluate() takes a list of expressions, not one text")
+        plan = self._plan([Program(text, [()], entry="expression") for text in expressions], times, False, True)
+        self._execute(plan)
+        return [run.calls[0] for run in plan.runs()]
+
+    def _plan(self, programs: Sequence[Program], times: int, isolate: bool, expressions: bool = False) -> Plan:
+        if self._closed:
+            raise RunnerClosed("this runner is closed: make a new one with make_runner()")
+        if isinstance(programs, Program) or not isinstance(programs, Iterable):
+            raise BadProgram("run() takes a list of programs")
+        programs = list(programs)
+        for program in programs:
+            if not isinstance(program, Program):
+                raise BadProgram(f"run() takes Program values, not {type(program).__name__}")
+        if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= MAX_TIMES:
+            raise BadRequest(f"times must be from 1 to {MAX_TIMES}, not {times!r}")
+        return Plan(programs, self.limits, times, isolate, wire.EXPRESSION if expressions else 0)
+
+    def _execute(self, plan: Plan) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} runner, Python {self.python}: {self.guarantee}>"
+
+
+class BoxRunner(PlanRunner):
+    """Runs programs in a box, and starts that again when it is lost. Safe to share between threads; a forked process
+    that inherits one gets a box of its own."""
+
+    def __init__(
+        self, name: str, guarantee: str, start: Callable[[], dispatch.Box], limits: Limits | None = None
+    ) -> None:
+        super().__init__(limits)
+        self.name, self.guarantee = name, guarantee
+        self._start, self._lock = start, threading.Lock()
+        self._box, self._owner = start(), os.getpid()
+        self.python, self.walls = self._box.python, self._box.walls
+        self._finalizer = weakref.finalize(self, _end, [self._box], self._owner)
+
+    def _execute(self, plan: Plan) -> None:
+        with self._lock:
+            if self._owner != os.getpid():  # forked: the channels belong to our parent
+                self._restart(close=False)
+            unfinished: dict[int, Job] = {id(job): job for job in plan.jobs()}
+
+            def finish(job: Job) -> Iterator[Job]:
+                more = list(plan.take(job))
+                del unfinished[id(job)]
+                unfinished.update((id(new), new) for new in more)
+                return iter(more)
+
+            for tried in range(_TRIES + 1):
+                try:
+                    dispatch.execute(self._box, list(unfinished.values()), finish)
+                    return
+                except dispatch.Lost as error:
+                    if tried == _TRIES:
+                        raise SandboxLost(
+                            f"the {self.name} box died {tried + 1} times in one batch, last: {error}. "
+                            "`azr doctor` says what is wrong with it; nothing was judged"
+                        ) from None
+                    _log.warning("the %s box was lost (%s): starting it again, nothing is lost", self.name, error)
+                    self._restart()
+                except BaseException:  # an interrupt: what is in flight must not answer the next batch
+                    self._restart()
+                    raise
+
+    def _restart(self, close: bool = True) -> None:
+        self._finalizer.detach()
+        if close:
+            with contextlib.suppress(Exception):
+                self._box.close()
+        self._box, self._owner = self._start(), os.getpid()
+        self._finalizer = weakref.finalize(self, _end, [self._box], self._owner)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        super().close()
+        self._finalizer()
+
+
+def _end(boxes: list[dispatch.Box], owner: int) -> None:
+    if owner == os.getpid():
+        for box in boxes:
+            box.close()
+
+
+Name = Literal["auto", "docker", "jail", "subprocess"]
+
+
+def make_runner(
+    name: Name = "auto",
+    limits: Limits | None = None,
+    *,
+    slots: int | None = None,
+    allow_unsafe: bool = False,
+    runtime: str | None = None,
+    image: str | None = None,
+) -> PlanRunner:
+    """Make a runner.
+
+    Args:
+        name: "docker"; "jail" (x86-64 Linux); "auto": Docker where an engine answers, else the jail, else an error;
+            "subprocess": no sandbox at all.
+        limits: what one call may use.
+        slots: how many programs run at a time; by default one per core of this process.
+        allow_unsafe: must be True for "subprocess", which isolates nothing.
+        runtime: Docker's container runtime; "runsc" is gVisor.
+        image: Docker's image; by default the one that `azr image` builds.
+
+    Raises:
+        Unavailable: no such sandbox can work here; says why and how to get one.
+        BadRequest: an unknown name, no positive number of slots, or "subprocess" without `allow_unsafe`.
+    """
+    if slots is None:
+        slots = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= 256:
+        raise BadRequest(f"slots must be from 1 to 256, not {slots!r}")
+    if name == "docker":
+        return _docker(limits, slots, runtime, image)
+    if name == "jail":
+        return _jail(limits, slots)
+    if name == "subprocess":
+        if not allow_unsafe:
+            raise BadRequest("'subprocess' is not a sandbox: say allow_unsafe=True to run programs without isolation")
+        from .unsafe import SubprocessRunner
+
+        return SubprocessRunner(limits, slots)
+    if name != "auto":
+        raise BadRequest(f"no runner is called {name!r}: choose 'auto', 'docker', 'jail' or 'subprocess'")
+    try:
+        runner: PlanRunner = _docker(limits, slots, runtime, image)
+        _log.info("sandbox: docker. %s", runner.guarantee)
+        return runner
+    except Unavailable as no_docker:
+        if runtime is not None or image is not None:
+            raise  # a container was asked for by its details
+        try:
+            runner = _jail(limits, slots)
+        except Unavailable as no_jail:
+            raise Unavailable(
+                f"no sandbox can work here. Docker: {no_docker} Jail: {no_jail} `azr doctor` says more."
+            ) from None
+        _log.warning("sandbox: the embedded jail, for Docker can not be used (%s). %s", no_docker, runner.guarantee)
+        return runner
+
+
+def _docker(limits: Limits | None, slots: int, runtime: str | None, image: str | None) -> BoxRunner:
+    from . import container
+
+    checked = limits if limits is not None else Limits()
+    return BoxRunner("docker", container.GUARANTEE, container.starter(checked, slots, runtime, image), checked)
+
+
+def _jail(limits: Limits | None, slots: int) -> BoxRunner:
+    from . import jail
+
+    guarantee = jail.GUARANTEE.format(uid=", a uid of its own" if os.geteuid() == 0 else "")
+    return BoxRunner("jail", guarantee, lambda: jail.start(slots), limits)

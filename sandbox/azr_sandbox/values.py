@@ -1,0 +1,237 @@
+"""Plain data in and out: the only values that cross the walls of the box.
+
+Plain data are None, bool, int, float, complex, str, bytes, and list, tuple, dict, set, frozenset of plain data,
+by exact type: a subclass is not plain. Text becomes a value by `parse`, a value becomes text by `render`; neither
+runs anything. `canonical` is for comparing and hashing. This file also runs inside the box, so it imports nothing
+that costs time at start.
+"""
+
+from __future__ import annotations
+
+from .errors import NotPlainData, TooLong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable
+
+MAX_DEPTH = 64  # containers inside containers; Python's own parser stops at 200 brackets
+MAX_CHARS = 1 << 20  # of rendered text
+MAX_INT_BITS = 14_000  # Python refuses to print or read integers of more than 4,300 digits, about 14,284 bits
+
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+
+
+def render(value: object, max_chars: int = MAX_CHARS) -> str:
+    """Write plain data as text that `parse` reads back: `equal(parse(render(v)), v)` always holds.
+
+    Dicts keep their insertion order; sets are sorted, so that equal values of one order render alike. Floats that
+    no Python literal can write are `inf`, `-inf` and `nan`; a complex number is `complex(1.0, 2.0)`.
+
+    Args:
+        value: plain data.
+        max_chars: longest text, in characters.
+
+    Raises:
+        NotPlainData: the value is not plain data, is nested deeper than 64 containers, contains itself, holds an
+            integer of more than 14,000 bits, or its text is longer than `max_chars`.
+    """
+    text = _render(value, max_chars, 0)
+    if len(text) > max_chars:
+        raise TooLong(f"the value's text is longer than {max_chars} characters")
+    return text
+
+
+def _render(value: object, room: int, depth: int) -> str:
+    kind = type(value)
+    if kind in _SCALARS:
+        return _scalar(value, room)
+    if kind is complex:
+        return f"complex({value.real!r}, {value.imag!r})"  # type: ignore[attr-defined]
+    if kind not in _CONTAINERS:
+        raise NotPlainData(f"a {kind.__name__} is not plain data")
+    if depth >= MAX_DEPTH:
+        raise NotPlainData(f"nested deeper than {MAX_DEPTH} containers, or containing itself")
+    # Every element takes at least two characters, so a container can be refused before it is walked.
+    if 2 * len(value) > room + 2:  # type: ignore[arg-type]
+        raise TooLong("a container holds more elements than its text may have characters")
+    if kind is dict:
+        items = value.items()  # type: ignore[attr-defined]
+        pairs, left = [], room
+        for key, item in items:
+            pairs.append(f"{_render(key, left, depth + 1)}: {_render(item, left, depth + 1)}")
+            left = _spend(left, pairs[-1])
+        return "{" + ", ".join(pairs) + "}"
+    parts, left = [], room
+    for item in value:  # type: ignore[attr-defined]
+        parts.append(_render(item, left, depth + 1))
+        left = _spend(left, parts[-1])
+    if kind is list:
+        return "[" + ", ".join(parts) + "]"
+    if kind is tuple:
+        return "(" + ", ".join(parts) + (",)" if len(parts) == 1 else ")")
+    inner = "{" + ", ".join(sorted(parts)) + "}" if parts else ""
+    return (inner or "set()") if kind is set else f"frozenset({inner})"
+
+
+def _spend(room: int, part: str) -> int:
+    room -= len(part) + 2
+    if room < -2:
+        raise TooLong("the value's text is too long")
+    return room
+
+
+def _scalar(value: object, room: int) -> str:
+    if type(value) is int and value.bit_length() > MAX_INT_BITS:
+        raise TooLong(f"an integer of more than {MAX_INT_BITS} bits")
+    if type(value) in (str, bytes) and len(value) > room:  # type: ignore[arg-type]
+        raise TooLong("a text of more characters than the limit")
+    return repr(value)
+
+
+def canonical(value: object) -> bytes:
+    """Bytes that are equal exactly when the values are (`equal`): sorted, type-exact. For comparing and hashing only.
+
+    Raises:
+        NotPlainData: as `render`.
+    """
+    return _canonical(value, 0).encode("utf-8")
+
+
+def _canonical(value: object, depth: int) -> str:
+    kind = type(value)
+    if kind is float:
+        return repr(value + 0.0)  # type: ignore[operator]  # -0.0 == 0.0, so both must give the same bytes
+    if kind in _SCALARS:
+        return _scalar(value, MAX_CHARS)
+    if kind is complex:
+        return f"complex({value.real + 0.0!r},{value.imag + 0.0!r})"  # type: ignore[attr-defined]
+    if kind not in _CONTAINERS:
+        raise NotPlainData(f"a {kind.__name__} is not plain data")
+    if depth >= MAX_DEPTH:
+        raise NotPlainData(f"nested deeper than {MAX_DEPTH} containers, or containing itself")
+    if kind is dict:
+        pairs = [
+            f"{_canonical(key, depth + 1)}:{_canonical(item, depth + 1)}"
+            for key, item in value.items()  # type: ignore[attr-defined]
+        ]
+        return "{" + ",".join(sorted(pairs)) + "}"
+    parts = [_canonical(item, depth + 1) for item in value]  # type: ignore[attr-defined]
+    if kind in (list, tuple):
+        return ("[" if kind is list else "(") + ",".join(parts) + ("]" if kind is list else ")")
+    return kind.__name__ + "{" + ",".join(sorted(parts)) + "}"
+
+
+def equal(a: object, b: object) -> bool:
+    """Whether two values are the same plain data: type-exact (1, 1.0 and True differ), nan equals nan.
+
+    The order of a dict or set does not count, and -0.0 equals 0.0, as in Python.
+
+    Raises:
+        NotPlainData: as `render`.
+    """
+    return canonical(a) == canonical(b)
+
+
+def parse(text: str, max_chars: int = MAX_CHARS) -> object:
+    """Read plain data from text. Nothing is ever run: the text is read as data or refused.
+
+    Reads Python literals, and `inf`, `nan`, `float('inf')`, `set()`, `frozenset({...})` and `complex(a, b)`.
+
+    Raises:
+        NotPlainData: the text is anything else, or is longer than `max_chars` characters.
+    """
+    if type(text) is not str:
+        raise NotPlainData(f"text to parse must be a str, not {type(text).__name__}")
+    if len(text) > max_chars:
+        raise TooLong(f"the text is longer than {max_chars} characters")
+    text = text.strip()
+    if text.isdecimal() and text.isascii() and len(text) < 19 and (text[0] != "0" or text == "0"):
+        return int(text)  # the commonest value by far, without Python's parser
+    # Not needed inside the box, where they would cost every child time.
+    import ast
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # '\d' and '1or 2' warn when they are read
+            tree = ast.parse(text, mode="eval").body
+        return _read(tree, 0)
+    except NotPlainData:
+        raise
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError, OverflowError) as error:
+        raise NotPlainData(f"not plain data: {type(error).__name__}") from None
+
+
+def _read(node: ast.expr, depth: int) -> object:
+    import ast
+
+    if depth > MAX_DEPTH:
+        raise NotPlainData(f"nested deeper than {MAX_DEPTH} containers")
+    match node:
+        case ast.Constant(value=value) if type(value) in _SCALARS or type(value) is complex:
+            return value
+        case ast.List(elts=items):
+            return [_read(item, depth + 1) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_read(item, depth + 1) for item in items)
+        case ast.Set(elts=items):
+            return {_read(item, depth + 1) for item in items}
+        case ast.Dict(keys=keys, values=items) if None not in keys:
+            return {
+                _read(key, depth + 1): _read(item, depth + 1)
+                for key, item in zip(keys, items, strict=True)
+                if key is not None
+            }
+        case ast.Name(id="inf" | "nan" as name):
+            return float(name)
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+            number = _number(_read(operand, depth + 1))
+            return -number if isinstance(sign, ast.USub) else number
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as sign, right=ast.Constant(value=complex() as imaginary)):
+            real = _number(_read(left, depth + 1))
+            if type(real) is complex:
+                raise NotPlainData("sums are not data, but for a complex number's two parts")
+            return real + imaginary if isinstance(sign, ast.Add) else real - imaginary
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _CALLS:
+            return _CALLS[name](*(_read(argument, depth + 1) for argument in arguments))
+    raise NotPlainData(f"{type(node).__name__} is not plain data")
+
+
+def _number(value: object) -> int | float | complex:
+    if type(value) is int or type(value) is float or type(value) is complex:
+        return value
+    raise NotPlainData(f"a sign before a {type(value).__name__} is not data")
+
+
+def _read_set(*items: object) -> set[object]:
+    if items:
+        raise NotPlainData("a set that is not empty is written {1, 2}")
+    return set()
+
+
+def _read_frozenset(items: object = frozenset()) -> frozenset[object]:
+    if type(items) not in (set, list, tuple, frozenset):
+        raise NotPlainData("a frozenset is written frozenset({1, 2})")
+    return frozenset(items)  # type: ignore[call-overload, no-any-return]
+
+
+def _read_float(text: object) -> float:
+    if type(text) is str and text.strip().lower() in ("inf", "-inf", "+inf", "infinity", "-infinity", "nan"):
+        return float(text)
+    raise NotPlainData("a float is written as a number, or float('inf'), float('nan')")
+
+
+def _read_complex(real: object, imaginary: object) -> complex:
+    if type(real) is float and type(imaginary) is float:
+        return complex(real, imaginary)
+    raise NotPlainData("a complex number is written complex(1.0, 2.0)")
+
+
+_CALLS: dict[str, Callable[..., object]] = {
+    "set": _read_set,
+    "frozenset": _read_frozenset,
+    "float": _read_float,
+    "complex": _read_complex,
+}

@@ -1,0 +1,136 @@
+"""What host and box agree on: the frames of a channel, the records of a child, the modules that are warm.
+
+A channel is one stream socket between the host and one zygote. Host to zygote: a request header, then the payload,
+which only the forked child reads. Zygote to host: frames of a kind and a length. A child's own report is a stream of
+records inside `DATA` frames; it was written next to hostile code, so the host reads it strictly and by the byte.
+Nothing here runs or evaluates anything. This file also runs inside the box: it imports little.
+"""
+
+from __future__ import annotations
+
+import marshal
+from struct import Struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# --- what is warm -----------------------------------------------------------------------------------------------
+# Imported once, before any program is forked: `dataclasses` alone would cost every child about 10 ms. A program
+# without the word "import" runs in a zygote without them, where a fork is cheaper still. The screen allows these only.
+WARM_MODULES = (
+    "abc", "array", "base64", "binascii", "bisect", "calendar", "cmath", "collections", "collections.abc",
+    "contextlib", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools",
+    "graphlib", "hashlib", "heapq", "itertools", "json", "math", "numbers", "operator", "re", "statistics", "string",
+    "struct", "textwrap", "types", "typing", "unicodedata",
+)  # fmt: skip
+
+HASH_SEEDS = (0, 2_863_311_530)  # PYTHONHASHSEED of the first and the second execution: fixed, so verdicts repeat
+
+
+def needs_imports(source: str) -> bool:
+    """Whether a program must be forked from the zygote whose modules are warm. A function of the source alone."""
+    return "import" in source
+
+
+# --- requests: host -> child ------------------------------------------------------------------------------------
+MAGIC = 0x31525A41  # "AZR1"
+# magic, payload bytes, executions, cpu ms, wall ms, idle ms, memory bytes, output bytes, print bytes, flags
+REQUEST = Struct("<IIIIIIQIII")
+SQUEEZED = 1  # run inside tighter limits: a result that changes hangs on a limit
+EXPRESSION = 2  # the source is one expression, not a module
+MAX_PAYLOAD = 1 << 28
+
+
+def payload(source: str, entry: str, arguments: Sequence[object], order: Sequence[int]) -> bytes:
+    """Pack what a child needs: the source, the entry, each call's arguments as bytes of their own, the order.
+
+    marshal version 2 keeps no references, so that two arguments never share an object by accident. It is read only
+    inside the box, by a process that dies after it.
+    """
+    blobs = tuple(marshal.dumps(tuple(call), 2) for call in arguments)  # type: ignore[arg-type]
+    # Lone surrogates are legal in a str; marshal carries them.
+    return marshal.dumps((source, entry, blobs, tuple(order)), 2)
+
+
+# --- replies: zygote -> host ------------------------------------------------------------------------------------
+FRAME = Struct("<IBI")  # magic, kind, bytes that follow
+HELLO, DATA, END = 1, 2, 3
+MAX_FRAME = 1 << 16
+
+# cause, signal, exit code, cpu us, wall us, KiB of peak resident memory beyond the zygote's
+VERDICT = Struct("<BBBQQQ")
+EXITED, OUT_OF_CPU, OUT_OF_WALL, FLOODED, STOPPED = 0, 1, 2, 3, 4
+
+
+class Garbled(Exception):
+    """The other side does not speak this protocol."""
+
+
+class Frames:
+    """Cuts a zygote's byte stream into frames. Holds at most one frame that is not whole yet."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield (kind, body) for every frame that is whole now.
+
+        Raises:
+            Garbled: a wrong magic, an unknown kind, or a frame over 64 KiB.
+        """
+        rest, at = (self._rest + data if self._rest else data), 0
+        while len(rest) - at >= FRAME.size:
+            magic, kind, length = FRAME.unpack_from(rest, at)
+            if magic != MAGIC or not HELLO <= kind <= END or length > MAX_FRAME:
+                raise Garbled("not a frame of the box")
+            if len(rest) - at - FRAME.size < length:
+                break
+            at += FRAME.size
+            yield kind, rest[at : at + length]
+            at += length
+        self._rest = rest[at:]
+
+
+# --- records: child -> host, carried inside DATA frames -----------------------------------------------------------
+RECORD = Struct("<IB")  # bytes that follow, tag
+READY, LOADED, VALUE, ERROR, NO_MEMORY, NOT_PLAIN, TOO_LONG = b"RLVEMPO"
+MAX_ERROR_BYTES = 256
+MAX_REPORT_BYTES = 1 << 26  # of one child: the host makes no request that could bring more
+
+
+def read_records(stream: bytes, executions: int, output_bytes: int) -> list[tuple[int, bytes]] | None:
+    """Read a child's whole report, or None where it is not one.
+
+    A report is `READY`, written before the program is touched, then `LOADED`, then at most one record per execution;
+    or `READY` and the one record of a load that failed. It may stop early, between two records or inside one (the
+    child was killed), but it holds nothing else.
+
+    Args:
+        stream: every byte that the child wrote.
+        executions: how many records may follow `LOADED`.
+        output_bytes: longest value, in bytes.
+    """
+    longest = {VALUE: output_bytes, ERROR: MAX_ERROR_BYTES, NO_MEMORY: 0, NOT_PLAIN: 0, TOO_LONG: 0}
+    records: list[tuple[int, bytes]] = []
+    at, end = 0, len(stream)
+    while end - at >= RECORD.size:
+        length, tag = RECORD.unpack_from(stream, at)
+        position = len(records)
+        if position == 0:
+            fits = tag == READY and length == 0
+        elif position == 1:
+            fits = (tag in (LOADED, NO_MEMORY) and length == 0) or (tag == ERROR and length <= MAX_ERROR_BYTES)
+        else:
+            fits = position < executions + 2 and records[1][0] == LOADED and length <= longest.get(tag, -1)
+        if not fits:
+            return None
+        at += RECORD.size
+        if end - at < length:
+            break
+        records.append((tag, stream[at : at + length]))
+        at += length
+    else:
+        if at < end and len(records) >= executions + 2:
+            return None  # a few bytes behind the last record
+    return records

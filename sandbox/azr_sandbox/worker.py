@@ -1,0 +1,603 @@
+"""What runs inside the box: a template per hash seed, its warm zygotes, and a fresh child per program.
+
+The first process (PID 1 of a container) starts the second template, forks its own zygotes and then only waits: if
+any part dies, all die, and the host notices at once. A zygote owns one channel to the host. It reads a request's
+header, never the program behind it: the child that it forks reads that, goes behind the last walls, runs it, writes
+records to a pipe of its own and exits. Whatever the child writes passes through one buffer that is wiped before the
+next fork, so nothing of a program is left for the next one to find. Standard library only, and as little of it as
+can be: every page that a zygote touches costs every child.
+"""
+
+from __future__ import annotations
+
+import gc
+import marshal
+import os
+import resource
+import select
+import sys
+import time
+from struct import Struct
+
+from . import values, walls, wire
+from .errors import NotPlainData, TooLong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+# How a box is started. The package itself is not imported: its `__init__` is the host's.
+LAUNCHER = (
+    "import sys; m = type(sys)('azr_sandbox'); m.__path__ = [sys.argv[1]]; sys.modules['azr_sandbox'] = m; "
+    "from azr_sandbox.worker import main; main(sys.argv[2:])"
+)
+# -E is not among them: PYTHONHASHSEED must work. The environment holds nothing else.
+PYTHON_FLAGS = ("-S", "-s", "-P", "-B", "-X", "utf8", "-W", "ignore")
+INSIDE = ("errors.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.py")  # the files that a box needs
+FLAG_NO_FENCE = "no-fence"  # for a container runtime that brings its own kernel (gVisor): no Landlock, no seccomp
+
+_PATIENCE_MS = 20  # a child that lives longer is watched closely; almost none does
+_IDLE_SHARE = 0.01  # of a core: less is idleness
+_UID_SPAN = 1 << 12  # uids set aside for one box
+_U32 = Struct("<I")
+
+
+def environment(seed: int) -> dict[str, str]:
+    """The whole environment of a box."""
+    return {"PYTHONHASHSEED": str(wire.HASH_SEEDS[seed]), "TZ": "UTC0", "LC_ALL": "C.UTF-8"}
+
+
+# --- start ------------------------------------------------------------------------------------------------------
+def main(arguments: list[str]) -> NoReturn:
+    """Start a box. Never returns.
+
+    Args:
+        arguments: the hash seed's index, the lowest uid for children (-1: they keep this one's), the transport
+            ("fds", "unix:PATH" or "stdio"), the token that HELLO repeats, flags, the number of slots, then for "fds"
+            one file descriptor per channel.
+    """
+    seed, uid_base, slots = int(arguments[0]), int(arguments[1]), int(arguments[5])
+    transport, token, flags = arguments[2], arguments[3], arguments[4]
+    if seed == 0:
+        os.umask(0o77)
+        os.chdir("/")
+        walls.adopt_orphans()
+        if os.geteuid() == 0:
+            uid_base = pick_uids()
+    channels = [int(fd) for fd in arguments[6:]] or connect(transport, token, slots)
+    if seed == 0:
+        start_twin(uid_base, token, flags, slots, channels[2 * slots :])
+        channels = channels[: 2 * slots]
+    else:
+        walls.die_with_parent()
+    zygotes = Zygotes(seed, uid_base, token, flags, channels)
+    wait_and_end(zygotes.pids)
+
+
+def connect(transport: str, token: str, slots: int) -> list[int]:
+    """Open the channels: (seed, warm, slot), the slots first."""
+    if transport == "stdio":
+        return wire_to_stdio(4 * slots)
+    import _socket  # `socket` itself would cost every child; the few bytes of its C half do not
+
+    channels = []
+    for index in range(4 * slots):
+        channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        channel.connect(transport.removeprefix("unix:"))
+        channel.sendall(_U32.pack(index) + token.encode())
+        channels.append(channel.detach())
+    return channels
+
+
+def wire_to_stdio(count: int) -> list[int]:
+    """Fork the relay that carries all channels over stdin and stdout, and return this side's ends."""
+    import _socket
+
+    pairs = [_socket.socketpair() for _ in range(count)]
+    if os.fork() == 0:
+        from .relay import Relay
+
+        walls.die_with_parent()
+        for ours, _ in pairs:
+            ours.close()
+        Relay(0, 1, [theirs.detach() for _, theirs in pairs], silence_s=30.0).run()
+        os._exit(0)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    channels = []
+    for ours, theirs in pairs:
+        theirs.close()
+        channels.append(ours.detach())
+    return channels
+
+
+def start_twin(uid_base: int, token: str, flags: str, slots: int, channels: list[int]) -> None:
+    """Start the second template: the same program with another hash seed, so another interpreter."""
+    for channel in channels:
+        os.set_inheritable(channel, True)
+    here = os.path.dirname(os.path.abspath(__file__))
+    arguments = [sys.executable, *PYTHON_FLAGS, "-c", LAUNCHER, here, "1", str(uid_base), "fds", token, flags]
+    arguments += [str(slots), *map(str, channels)]
+    if os.fork() == 0:
+        try:
+            os.execve(sys.executable, arguments, environment(1))
+        finally:
+            os._exit(127)
+    for channel in channels:
+        os.close(channel)
+
+
+def pick_uids() -> int:
+    """The lowest of a random span of uids inside this user namespace. Two boxes share no uid, but by ill luck: the
+    kernel counts processes per uid. -1 where there is no room, or no right to change uid."""
+    if not walls.may_change_uid():
+        return -1
+    low, high = 0, 0
+    with open("/proc/self/uid_map") as table:
+        for line in table:
+            first, _, count = map(int, line.split())
+            floor = 100_000 if first + count >= 100_000 + _UID_SPAN else 1000  # above the uids of people
+            start, end = max(first, floor), min(first + count, 1 << 31)
+            if end - start > high - low:
+                low, high = start, end
+    if high - low < _UID_SPAN:
+        return -1
+    return low + int.from_bytes(os.urandom(8), "little") % (high - low - _UID_SPAN + 1)
+
+
+def wait_and_end(pids: set[int]) -> NoReturn:
+    """Wait until any part of the box dies, then end all of it."""
+    try:
+        os.wait()
+        for pid in pids:
+            _kill(pid)
+        while left := _children():  # the twin too, and a child whose zygote died, which comes to us
+            for pid in left:
+                _kill(pid)
+            os.wait()
+    finally:
+        os._exit(0)
+
+
+def _children() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as listing:
+            return [int(pid) for pid in listing.read().split()]
+    except OSError:
+        return []
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, 9)
+    except ProcessLookupError:
+        pass
+
+
+# --- zygotes ----------------------------------------------------------------------------------------------------
+class Zygotes:
+    """Forks one zygote per channel: first those without modules, then, with the modules imported, the warm ones."""
+
+    def __init__(self, seed: int, uid_base: int, token: str, flags: str, channels: list[int]) -> None:
+        self.pids: set[int] = set()
+        slots = len(channels) // 2
+        for warm in (0, 1):
+            if warm:
+                import_warm_modules()
+            names = name_exceptions()
+            rehearse(names)
+            gc.collect()
+            gc.disable()
+            gc.freeze()
+            for slot in range(slots):
+                channel = channels[warm * slots + slot]
+                pid = os.fork()
+                if pid == 0:
+                    # Opposite bits: no one-bit function of the uid is the same under both seeds.
+                    uid = -1 if uid_base < 0 else uid_base + ((2 * slot + warm) ^ (_UID_SPAN - 1 if seed else 0))
+                    _be_zygote(channel, uid, token, flags, names)
+                self.pids.add(pid)
+            gc.unfreeze()
+            gc.enable()
+        for channel in channels:
+            os.close(channel)
+
+
+def import_warm_modules() -> None:
+    # `random` and others ask to reseed themselves after every fork: 10 us, and entropy, for nothing.
+    register, os.register_at_fork = os.register_at_fork, lambda **hooks: None  # type: ignore[assignment]
+    for name in (*wire.WARM_MODULES, "signal"):
+        __import__(name)
+    os.register_at_fork = register
+
+
+def name_exceptions() -> dict[type[BaseException], bytes]:
+    """Every exception class that is known before a program runs, by identity: a namesake is not found here."""
+    names, waiting = {}, [BaseException]
+    while waiting:
+        kind = waiting.pop()
+        module = "" if kind.__module__ == "builtins" else kind.__module__ + "."
+        names[kind] = (module + kind.__qualname__).encode()[: wire.MAX_ERROR_BYTES - 32]
+        waiting += kind.__subclasses__()
+    return names
+
+
+def rehearse(names: dict[type[BaseException], bytes]) -> None:
+    """Run programs of our own as a child would, so that the code and the parser's tables are warm: the first
+    `compile` of a process alone takes 1 ms."""
+    work = wire.payload("def f(x):\n    return [x + 1]\n", "f", [(1,)], [0, 0])
+    fail = wire.payload("def f(x):\n    return x[0]\n", "f", [(1,)], [0, 0])
+    with open(os.devnull, "wb", buffering=0) as sink:
+        for _ in range(8):
+            for request in (work, fail):
+                perform(request, sink.fileno(), 0, 1 << 16, names)
+    sys.modules.pop("program", None)
+
+
+def _be_zygote(
+    channel: int, uid: int, token: str, flags: str, names: dict[type[BaseException], bytes]
+) -> NoReturn:
+    try:
+        os.dup2(channel, 3)
+        os.closerange(4, 4096)
+        prints, printed = os.pipe2(os.O_CLOEXEC)  # what programs print; drained and thrown away
+        os.set_blocking(prints, False)
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        os.close(printed)
+        os.close(null)
+        _raise_walls(uid, flags)
+        with open("/proc/self/statm") as statm:
+            pages = [int(word) * resource.getpagesize() for word in statm.read().split()]
+        fences = []
+        if FLAG_NO_FENCE not in flags:
+            walls.fence_files()
+            fences.append(f"landlock-{walls.landlock_abi()}")
+        signals = -1
+        if uid < 0 and FLAG_NO_FENCE not in flags:
+            signals = walls.signal_fence()
+        if FLAG_NO_FENCE not in flags:
+            walls.filter_system_calls()
+            fences.append("seccomp")
+        if uid >= 0:
+            fences.append("uid")
+        elif signals >= 0:
+            fences.append("signal-scope")
+        sys.argv, sys.orig_argv = [""], [""]
+        os.environ.clear()
+        hello = f"{token} {sys.version_info[0]}.{sys.version_info[1]} {' '.join(fences)}".encode()
+        _send(3, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(hello)) + hello)
+        Zygote(3, prints, uid, signals, pages[0], pages[1], names).serve()
+    except BaseException as error:
+        message = f"!{type(error).__name__}: {error}".encode()[:4096]
+        _send(3, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(message)) + message)
+    finally:
+        os._exit(0)
+
+
+def _raise_walls(uid: int, flags: str) -> None:
+    walls.set_lasting_limits()
+    if uid >= 0:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        walls.keep_only_needed_capabilities()
+    walls.hide_memory()
+    walls.die_with_parent()
+
+
+class Zygote:
+    """Owns one channel; forks a child per request, watches it, reports how it ended."""
+
+    def __init__(
+        self,
+        channel: int,
+        prints: int,
+        uid: int,
+        signals: int,
+        address_space: int,
+        resident: int,
+        names: dict[type[BaseException], bytes],
+    ) -> None:
+        self.channel, self.prints, self.uid, self.signals = channel, prints, uid, signals
+        self.address_space, self.resident_kib, self.names = address_space, resident >> 10, names
+        self.buffer = bytearray(wire.MAX_FRAME)
+        self.view = memoryview(self.buffer)
+
+    def serve(self) -> None:
+        """Answer requests until the host goes away."""
+        while header := _receive(self.channel, wire.REQUEST.size):
+            magic, length, *_, print_bytes, _ = wire.REQUEST.unpack(header)
+            if magic != wire.MAGIC or length > wire.MAX_PAYLOAD:
+                return
+            started = time.monotonic()
+            report, report_w = os.pipe2(os.O_CLOEXEC)
+            pid = os.fork()
+            if pid == 0:
+                _be_child(self, header, report, report_w)
+            os.close(report_w)
+            watch = _Watch(self, pid, report, started, header)
+            cause = watch.until_it_ends()
+            _, status, usage = os.wait4(pid, 0)
+            wall_us = int((time.monotonic() - started) * 1e6)
+            self._sweep()
+            while watch.drain():
+                pass
+            if watch.drain_prints() > print_bytes and cause == wire.EXITED:
+                cause = wire.FLOODED
+            os.close(report)
+            os.close(watch.pidfd)
+            ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+            cpu_us = int((usage.ru_utime + usage.ru_stime) * 1e6)
+            memory_kib = max(0, usage.ru_maxrss - self.resident_kib)
+            verdict = wire.VERDICT.pack(cause, ended_by, code, cpu_us, wall_us, memory_kib)
+            watch.send_end(verdict)
+
+    def _sweep(self) -> None:
+        """Kill and reap whatever a child left behind. The limits on processes leave nothing, where they hold."""
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                if self.uid < 0:  # kill(-1) would reach all of this user's processes: let the box end instead
+                    os._exit(1)
+                sweeper = os.fork()
+                if sweeper == 0:
+                    try:
+                        os.setresuid(self.uid, self.uid, self.uid)
+                        os.kill(-1, 9)
+                    finally:
+                        os._exit(0)
+                os.waitpid(-1, 0)
+
+
+class _Watch:
+    """One child, from its fork to its end."""
+
+    def __init__(self, zygote: Zygote, pid: int, report: int, started: float, header: bytes) -> None:
+        self.zygote, self.pid, self.report, self.started = zygote, pid, report, started
+        _, _, executions, cpu_ms, wall_ms, idle_ms, _, output_bytes, self.print_bytes, _ = wire.REQUEST.unpack(header)
+        self.cpu_s, self.wall_s, self.idle_s = cpu_ms / 1e3, wall_ms / 1e3, idle_ms / 1e3
+        self.most_records, self.longest_record = executions + 2, max(output_bytes, wire.MAX_ERROR_BYTES)
+        self.pidfd = os.pidfd_open(pid)
+        self.clock = (~pid << 3) | 2  # the kernel's name for that process's CPU clock
+        self.printed = 0
+        self.held = 0  # bytes of the report in the buffer
+        self.records, self.skip, self.cut = 0, 0, b""  # begun; bytes to the next header; a header cut in two
+
+    def until_it_ends(self) -> int:
+        """Wait for the child's end, or bring it about. Returns the cause, a number of `wire`."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke at
+        # each of 64 records would take their core.
+        if poll.poll(_PATIENCE_MS):
+            return wire.EXITED
+        poll.register(self.report, select.POLLIN)
+        poll.register(self.zygote.prints, select.POLLIN)
+        poll.register(self.zygote.channel, 0)  # a host that goes away
+        cpu_mark, wall_mark = 0.0, self.started  # at the last record: each call has its own limits
+        idle_cpu, idle_wall = 0.0, self.started
+        while True:
+            try:
+                cpu = time.clock_gettime(self.clock)
+            except OSError:  # it is gone, and only its pidfd is left
+                return wire.EXITED
+            now = time.monotonic()
+            if cpu - cpu_mark >= self.cpu_s:
+                return self._kill(wire.OUT_OF_CPU)
+            if now - wall_mark >= self.wall_s:
+                return self._kill(self._why_idle())
+            if now - idle_wall >= self.idle_s:
+                if cpu - idle_cpu < _IDLE_SHARE * (now - idle_wall):
+                    return self._kill(self._why_idle())
+                idle_cpu, idle_wall = cpu, now
+            wait_s = min(cpu_mark + self.cpu_s - cpu, wall_mark + self.wall_s - now, idle_wall + self.idle_s - now)
+            events = dict(poll.poll(max(1.0, wait_s * 1e3)))
+            if self.zygote.channel in events:
+                self._kill(wire.EXITED)
+                os._exit(0)
+            if self.pidfd in events:
+                return wire.EXITED
+            if self.report in events:
+                if events[self.report] & select.POLLHUP and not events[self.report] & select.POLLIN:
+                    poll.unregister(self.report)  # closed by the child, which lives on
+                before = self.records
+                count = self.drain()
+                if not self._count_records(self.held - count):
+                    return self._kill(wire.FLOODED)
+                if self.records > before:
+                    cpu_mark, wall_mark = cpu, now
+            if self.zygote.prints in events and self.drain_prints() > self.print_bytes:
+                return self._kill(wire.FLOODED)
+
+    def _why_idle(self) -> int:
+        stopped = os.waitid(os.P_PIDFD, self.pidfd, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+        return wire.STOPPED if stopped is not None else wire.OUT_OF_WALL
+
+    def _kill(self, cause: int) -> int:
+        _kill(self.pid)
+        return cause
+
+    def drain(self) -> int:
+        """Move what the child has written into the buffer, which goes on to the host when it is full. Returns how
+        many bytes there were: none at the end. Blocks while the child lives and has written nothing."""
+        if self.held == wire.MAX_FRAME:
+            self._flush()
+        count = os.readv(self.report, [self.zygote.view[self.held :]])
+        self.held += count
+        return count
+
+    def _count_records(self, at: int) -> bool:
+        """Count the records that begin in the buffer from `at` on. False when there are too many, or one is too long."""
+        while at < self.held:
+            if self.skip:
+                step = min(self.skip, self.held - at)
+                at, self.skip = at + step, self.skip - step
+                continue
+            take = min(wire.RECORD.size - len(self.cut), self.held - at)
+            self.cut += bytes(self.zygote.view[at : at + take])
+            at += take
+            if len(self.cut) == wire.RECORD.size:
+                self.skip, _ = wire.RECORD.unpack(self.cut)
+                self.records, self.cut = self.records + 1, b""
+                if self.records > self.most_records or self.skip > self.longest_record:
+                    return False
+        return True
+
+    def drain_prints(self) -> int:
+        """Throw away what was printed; return how many bytes that was, in all."""
+        scratch = self.zygote.view[self.held :]
+        if not len(scratch):
+            self._flush()
+            scratch = self.zygote.view
+        try:
+            while count := os.readv(self.zygote.prints, [scratch]):
+                self.printed += count
+                scratch[:count] = bytes(count)
+        except BlockingIOError:
+            pass
+        return self.printed
+
+    def _flush(self) -> None:
+        header = wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held)
+        _send(self.zygote.channel, header, self.zygote.view[: self.held])
+        self.zygote.view[: self.held] = bytes(self.held)
+        self.held = 0
+
+    def send_end(self, verdict: bytes) -> None:
+        """Send what is held, and the verdict behind it; leave the buffer wiped."""
+        parts: list[bytes | memoryview] = []
+        if self.held:
+            parts = [wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held), self.zygote.view[: self.held]]
+        _send(self.zygote.channel, *parts, wire.FRAME.pack(wire.MAGIC, wire.END, len(verdict)), verdict)
+        self.zygote.view[: self.held] = bytes(self.held)
+
+
+def _receive(fd: int, size: int) -> bytes:
+    """Exactly `size` bytes, or nothing at the end of the stream."""
+    data = os.read(fd, size)
+    while data and len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            return b""
+        data += more
+    return data
+
+
+def _send(fd: int, *parts: bytes | memoryview) -> None:
+    """Write all of it."""
+    sent = os.writev(fd, parts)
+    whole = sum(map(len, parts))
+    if sent < whole:
+        rest = memoryview(b"".join(parts))[sent:]
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+# --- children ---------------------------------------------------------------------------------------------------
+def _be_child(zygote: Zygote, header: bytes, report: int, report_w: int) -> NoReturn:
+    """Read the program, go behind the last walls, run it, write its records, exit. Never returns."""
+    try:
+        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags = wire.REQUEST.unpack(header)
+        work = _receive(zygote.channel, length)
+        os.close(zygote.channel)
+        os.close(report)
+        os.close(zygote.prints)
+        if flags & wire.SQUEEZED:
+            memory = memory // 4 * 3
+        # The back-stop behind the zygote's own watch, which kills sooner.
+        cpu_limit = executions * cpu_ms // 1000 + 2
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
+        room = zygote.address_space + memory
+        resource.setrlimit(resource.RLIMIT_AS, (room, room))
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        if zygote.uid >= 0:
+            os.setresuid(zygote.uid, zygote.uid, zygote.uid)
+        elif zygote.signals >= 0:
+            walls.enter_signal_fence(zygote.signals)
+        else:
+            walls.refuse_signals()
+        walls.die_with_parent()
+        os.write(report_w, wire.RECORD.pack(0, wire.READY))
+        perform(work, report_w, flags, output_bytes, zygote.names)
+    finally:
+        os._exit(0)
+
+
+def perform(
+    work: bytes, report: int, flags: int, output_bytes: int, names: dict[type[BaseException], bytes]
+) -> None:
+    """Run a program and write its records.
+
+    The functions used after the program has run are bound here before it: it may replace every name that it can
+    reach. What it can reach anyway, with ctypes, gc or frames, is only its own report.
+    """
+    load, send, pack, render, exc_info = marshal.loads, os.write, wire.RECORD.pack, values.render, sys.exc_info
+    set_depth, set_digits = sys.setrecursionlimit, sys.set_int_max_str_digits
+    depth = 900 if flags & wire.SQUEEZED else 1000
+    source, entry, blobs, order = load(work)
+    del work
+
+    def fail() -> None:
+        kind, _, trace = exc_info()
+        if kind is not None and issubclass(kind, MemoryError) and kind in names:
+            send(report, pack(0, wire.NO_MEMORY))
+            return
+        line = 0
+        if kind is not None and issubclass(kind, SyntaxError) and trace is not None and trace.tb_next is None:
+            line = getattr(exc_info()[1], "lineno", 0) or 0
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == "<program>":
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        text = names.get(kind, b"") + b"\0%d" % line  # type: ignore[arg-type]
+        send(report, pack(len(text), wire.ERROR) + text)
+
+    module = type(sys)("program")
+    sys.modules["program"] = module
+    set_depth(depth)
+    try:
+        if flags & wire.EXPRESSION:
+            code = compile(source.strip(), "<program>", "eval", 0, True)
+            function: Callable[..., object] = lambda: eval(code, module.__dict__)  # noqa: E731, S307
+        else:
+            exec(compile(source, "<program>", "exec", 0, True), module.__dict__)  # noqa: S102
+            if order and entry not in module.__dict__:
+                raise NameError(entry)
+            function = module.__dict__.get(entry, fail)
+    except BaseException:
+        fail()
+        return
+    send(report, pack(0, wire.LOADED))
+    for index in order:
+        arguments = load(blobs[index])
+        try:
+            value = function(*arguments)
+        except BaseException:
+            set_depth(depth)
+            fail()
+            continue
+        set_depth(depth)
+        set_digits(4300)
+        try:
+            text = render(value, output_bytes).encode()
+            if len(text) > output_bytes:
+                raise TooLong
+            send(report, pack(len(text), wire.VALUE) + text)
+        except TooLong:
+            send(report, pack(0, wire.TOO_LONG))
+        except MemoryError:
+            send(report, pack(0, wire.NO_MEMORY))
+        except BaseException as error:
+            del value
+            if not isinstance(error, (NotPlainData, ValueError, RuntimeError)):
+                fail()
+            else:
+                send(report, pack(0, wire.NOT_PLAIN))
