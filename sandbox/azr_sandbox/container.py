@@ -151,7 +151,8 @@ def _start(
         else:
             container.start()
             channels = _carry(stream, dispatch.KINDS * slots, said)
-        box = dispatch.Box(channels, end)
+        container.reload()
+        box = dispatch.Box(channels, end, container.attrs["State"].get("Pid", 0))
         box.greet(token, _START_S, explain)
     except (docker.errors.DockerException, OSError) as error:
         end()

@@ -32,12 +32,14 @@ class Box:
     Attributes:
         channels: one stream socket per zygote, ordered by (kind, slot).
         end: ends the box and everything in it, for good.
+        pid: of its first process, as this machine counts; 0 where it runs elsewhere.
         python: minor version inside, such as "3.11".
         walls: the kernel layers that are up, such as ("landlock-7", "seccomp", "uid").
     """
 
     channels: list[socket.socket]
     end: Callable[[], None]
+    pid: int = 0
     python: str = ""
     walls: tuple[str, ...] = ()
 

@@ -76,7 +76,7 @@ def start(slots: int) -> dispatch.Box:
         complaints.seek(0)
         return complaints.read().decode("utf-8", "replace")[-2000:]
 
-    box = dispatch.Box([ours for ours, _ in pairs], end)
+    box = dispatch.Box([ours for ours, _ in pairs], end, process.pid)
     try:
         box.greet(token, 30.0, explain)
         missing = {wall for wall in REQUIRED if not any(up.startswith(wall) for up in box.walls)}
@@ -95,4 +95,4 @@ def interpreter() -> str:
 
 def command(python: str, package: str, transport: str, token: str, flags: str, slots: int) -> list[str]:
     """The command line that starts a box."""
-    return [python, *worker.PYTHON_FLAGS, "-c", worker.LAUNCHER, package, "0", "-1", transport, token, flags, str(slots)]
+    return [python, *worker.PYTHON_FLAGS, "-c", worker.LAUNCHER, package, "main", "0", "-1", transport, token, flags, str(slots)]

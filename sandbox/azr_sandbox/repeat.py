@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import ceil
 
 from . import values, wire
@@ -41,7 +42,7 @@ class _Outcome:
     def agrees(self, other: _Outcome) -> bool:
         if self == other:
             return True
-        if self.status is not other.status or self.status is not CallStatus.OK:
+        if self.status is not other.status or self.status is not CallStatus.OK or not (self.text and other.text):
             return False
         return values.canonical(_value(self)) == values.canonical(_value(other))  # the order of a dict does not count
 
@@ -58,8 +59,11 @@ class Plan:
                     values.render(tuple(call))
                 except NotPlainData as error:
                     raise NotPlainData(f"program {position}, arguments {call!r:.80}: {error}") from None
-        self.outcomes: list[list[list[_Outcome]]] = [[[] for _ in program.calls] for program in programs]
-        self.load_failed: dict[int, list[_Outcome]] = {}
+        # By program, repeat and call: its outcomes in the order of execution.
+        self.outcomes: list[list[list[list[_Outcome]]]] = [
+            [[[] for _ in program.calls] for _ in range(times)] for program in programs
+        ]
+        self.loads: list[list[_Outcome]] = [[] for _ in programs]  # by program: how each child's load went
         self.costs: list[list[Cost]] = [[_NO_COST for _ in program.calls] for program in programs]
         most = wire.MAX_REPORT_BYTES // (limits.output_bytes + wire.RECORD.size)
         self.most_executions = max(1, most)
@@ -99,16 +103,17 @@ class Plan:
     def take(self, job: Job) -> Iterator[Job]:
         """Take a job back, with its report. Yields the job for what a killed child could not get to."""
         assert job.verdict is not None
-        order, outcomes = job.order, self.outcomes[job.program]
+        order, outcomes = job.order, self.outcomes[job.program][job.repeat]
         records = wire.read_records(job.report, len(order), self.limits.output_bytes)
         ended = self._ending(job.verdict)
         if records is None:
             found, rest = [_Outcome(CallStatus.KILLED)] * len(order), 0
         elif len(records) < 2 or records[1][0] != wire.LOADED:  # it never got to a call
             loading = _outcome(*records[1]) if len(records) > 1 else ended
-            self.load_failed.setdefault(job.program, []).append(loading)
+            self.loads[job.program].append(loading)
             found, rest = [loading] * len(order), 0
         else:
+            self.loads[job.program].append(_Outcome(CallStatus.OK))
             found = [_outcome(*record) for record in records[2:]]
             rest = max(0, len(order) - len(found) - 1)
             if len(found) < len(order):
@@ -130,15 +135,15 @@ class Plan:
         return [self._run(index) for index in range(len(self.programs))]
 
     def _run(self, index: int) -> Run:
-        outcomes, loading = self.outcomes[index], self.load_failed.get(index, [])
+        repeats, loads = self.outcomes[index], self.loads[index]
         calls = tuple(
-            _call(found[0], cost) for found, cost in zip(outcomes, self.costs[index], strict=True)
+            _call(repeats[0][call][0], self.costs[index][call]) for call in range(len(self.programs[index].calls))
         )
-        if any(not found[0].agrees(other) for found in (*outcomes, loading) if found for other in found[1:]):
+        alike = [list(chain.from_iterable(found)) for found in zip(*repeats, strict=True)] + [loads]
+        if any(not found[0].agrees(other) for found in alike if found for other in found[1:]):
             return Run(RunStatus.NONDETERMINISTIC, calls)
-        if loading and len(loading) < self.times and not outcomes:  # loads only sometimes, and has no calls to show it
-            return Run(RunStatus.NONDETERMINISTIC, calls)
-        bad = bool(loading) or any(call.status is not CallStatus.OK for call in calls)
+        bad = any(load.status is not CallStatus.OK for load in loads)
+        bad = bad or any(call.status is not CallStatus.OK for call in calls)
         return Run(RunStatus.ERROR if bad else RunStatus.OK, calls)
 
 
@@ -153,14 +158,13 @@ _STATUS = {
 
 
 def _outcome(tag: int, text: bytes) -> _Outcome:
+    """What a record says. A child writes only what `render` gives; other text is a forgery, and no data."""
     outcome = _Outcome(_STATUS[tag], text)
-    if tag == wire.VALUE and len(text) > 20:  # shorter ones are cheap to read again
-        return outcome
-    try:
-        if tag == wire.VALUE:
+    if tag == wire.VALUE:
+        try:
             _value(outcome)
-    except NotPlainData:
-        return _Outcome(CallStatus.NOT_PLAIN_DATA)
+        except (NotPlainData, UnicodeDecodeError):
+            return _Outcome(CallStatus.NOT_PLAIN_DATA)
     return outcome
 
 
