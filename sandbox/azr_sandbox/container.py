@@ -142,7 +142,7 @@ def _start(
             container.id, params={"stdin": transport == "stdio", "stdout": 1, "stderr": 1, "stream": 1}
         )
         stream = getattr(attached, "_sock", attached)
-        closing.append(attached.close)
+        closing += [attached.close, stream.close]
         if transport == "unix":
             listener = _listen(folder or "")
             closing.append(listener.close)
@@ -322,15 +322,24 @@ def _started(pid: int) -> str:
         return "?"
 
 
+def leftovers(client: DockerClient) -> list[Container]:
+    """The containers of this host whose process is gone."""
+
+    def alive(label: str) -> bool:
+        host, pid, started = label.rsplit(":", 2)
+        return host != socket.gethostname() or _started(int(pid)) == started
+
+    found = client.containers.list(all=True, filters={"label": OWNER})
+    return [container for container in found if not alive(container.labels[OWNER])]
+
+
 def clean(client: DockerClient) -> list[str]:
-    """Remove the containers of this host whose process is gone. Returns their short ids."""
+    """Remove the leftovers. Returns their short ids."""
     import docker.errors
 
     removed = []
-    for found in client.containers.list(all=True, filters={"label": OWNER}):
-        host, pid, started = found.labels[OWNER].rsplit(":", 2)
-        if host == socket.gethostname() and _started(int(pid)) != started:
-            with contextlib.suppress(docker.errors.DockerException):
-                found.remove(force=True)
-            removed.append(found.short_id)
+    for container in leftovers(client):
+        with contextlib.suppress(docker.errors.DockerException):
+            container.remove(force=True)
+        removed.append(container.short_id)
     return removed

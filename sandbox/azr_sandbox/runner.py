@@ -138,9 +138,9 @@ class BoxRunner(PlanRunner):
         super().__init__(limits)
         self.name, self.guarantee = name, guarantee
         self._start, self._lock = start, threading.Lock()
-        self._box, self._owner = start(), os.getpid()
-        self.python, self.walls = self._box.python, self._box.walls
-        self._finalizer = weakref.finalize(self, _end, [self._box], self._owner)
+        self.box, self._owner = start(), os.getpid()
+        self.python, self.walls = self.box.python, self.box.walls
+        self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
 
     def _execute(self, plan: Plan) -> None:
         with self._lock:
@@ -156,7 +156,7 @@ class BoxRunner(PlanRunner):
 
             for tried in range(_TRIES + 1):
                 try:
-                    dispatch.execute(self._box, list(unfinished.values()), finish)
+                    dispatch.execute(self.box, list(unfinished.values()), finish)
                     return
                 except dispatch.Lost as error:
                     if tried == _TRIES:
@@ -174,9 +174,9 @@ class BoxRunner(PlanRunner):
         self._finalizer.detach()
         if close:
             with contextlib.suppress(Exception):
-                self._box.close()
-        self._box, self._owner = self._start(), os.getpid()
-        self._finalizer = weakref.finalize(self, _end, [self._box], self._owner)
+                self.box.close()
+        self.box, self._owner = self._start(), os.getpid()
+        self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
 
     def close(self) -> None:
         """See `Runner.close`."""

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each makes its own virtual environment in .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+# A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
+PIP = $(if $(wildcard $(BIN)/pip),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
+
+.PHONY: demo test test-long bench lint image clean
+
+demo: $(VENV)/.core
+	$(BIN)/python examples/sandbox_tour.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+bench: $(VENV)/.dev
+	$(BIN)/python tests/bench/sandbox.py $(BENCH_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+image: $(VENV)/.core
+	$(BIN)/azr image --from-host
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV) || $(PYTHON) -m venv --without-pip --clear $(VENV)
+	touch $@
+
+$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[dev]"
+	touch $@ $(VENV)/.core

@@ -1,0 +1,100 @@
+"""The `azr` command: doctor, image, bench. Each command is one function; nothing heavy is imported before it is asked.
+
+The learner's commands (train, eval, report, base) are mounted here when `azr_agents` brings them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+
+def doctor(clean: bool = False) -> int:
+    """Show which sandboxes this machine can have, why, and how to fix what is missing.
+
+    Args:
+        clean: remove containers whose process is gone.
+    """
+    from azr_sandbox import container, doctor
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if clean:
+        client = container.engine()
+        removed = container.clean(client)
+        client.close()
+        console.print(f"removed {len(removed)} leftover containers {' '.join(removed)}")
+    with console.status("looking"):
+        checks = doctor.examine()
+    table = Table("", "", "seen", "to do", title="azr doctor", title_justify="left")
+    for check in checks:
+        table.add_row("[green]ok" if check.good else "[red]no", check.name, check.seen, check.fix)
+    console.print(table)
+    runs = [check for check in checks if check.name.startswith("Runner") and check.good]
+    console.print("`auto` takes " + runs[0].name.removeprefix("Runner ") if runs else "[red]no sandbox can work here")
+    return 0 if runs else 1
+
+
+def image(from_host: bool = False) -> int:
+    """Build the image of the Docker sandbox and print its name.
+
+    Args:
+        from_host: build it from this host's own interpreter, without any registry, instead of from the Dockerfile.
+    """
+    from azr_sandbox import container
+    from azr_sandbox import image as images
+    from azr_sandbox.image import from_host as host_image
+    from rich.console import Console
+
+    client, started = container.engine(), time.perf_counter()
+    with Console(stderr=True).status("building"):
+        name = (host_image if from_host else images).build(client)
+    size_mb = client.images.get(name).attrs["Size"] / 1e6
+    client.close()
+    print(f"{name}  {size_mb:.0f} MB  {time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def bench(programs: int = 1000) -> int:
+    """Measure how fast this machine's sandboxes run programs.
+
+    Args:
+        programs: how many are run for each number.
+    """
+    from azr_sandbox import Program, SandboxError, make_runner
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("runner", "programs/s", "with times=2", "calls/s, 8 a program", title="azr bench")
+    batch = [Program(f"def f(x):\n    return x + {number}\n", [(number,)]) for number in range(programs)]
+    eights = [Program(program.source, [(call,) for call in range(8)]) for program in batch[: programs // 4]]
+    for name in ("docker", "jail"):
+        try:
+            with make_runner(name) as runner, Console(stderr=True).status(f"measuring {name}"):  # type: ignore[arg-type]
+                runner.run(batch[:50])
+                rates = []
+                for work, times, calls in ((batch, 1, 1), (batch, 2, 1), (eights, 1, 8)):
+                    started = time.perf_counter()
+                    runner.run(work, times=times)
+                    rates.append(f"{calls * len(work) / (time.perf_counter() - started):,.0f}")
+            table.add_row(name, *rates)
+        except SandboxError as error:
+            table.add_row(name, f"not here: {error}")
+    Console().print(table)
+    return 0
+
+
+def main() -> None:
+    """Run the `azr` command."""
+    import tyro
+    from azr_sandbox import SandboxError
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(
+            {"doctor": doctor, "image": image, "bench": bench}, prog="azr", description=__doc__
+        )
+    except SandboxError as error:
+        raise SystemExit(f"azr: {error}") from None
+    raise SystemExit(code)
