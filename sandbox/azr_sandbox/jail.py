@@ -7,6 +7,7 @@ can not be read. It has no memory cap over all children together, only one for e
 
 from __future__ import annotations
 
+import compileall
 import os
 import secrets
 import signal
@@ -47,6 +48,8 @@ def start(slots: int) -> dispatch.Box:
     """
     if reason := why_not():
         raise Unavailable(reason)
+    for name in worker.INSIDE:  # a zygote that had to compile its own code would carry 2 MB more into every fork
+        compileall.compile_file(os.path.join(os.path.dirname(__file__), name), quiet=2)
     pairs = [socket.socketpair() for _ in range(dispatch.KINDS * slots)]
     token = secrets.token_hex(16)
     complaints = tempfile.TemporaryFile()

@@ -132,7 +132,7 @@ class Cost:
         cpu_s: seconds of CPU, user and system.
         wall_s: seconds on the wall clock.
         memory_mb: MiB of peak resident memory beyond the warm interpreter.
-        output_bytes: bytes of the call's own report.
+        output_bytes: bytes of the longest value, or error, that it reported.
     """
 
     cpu_s: float

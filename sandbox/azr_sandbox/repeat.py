@@ -9,7 +9,7 @@ nothing: the calls behind it are made in a child of their own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from math import ceil
 
@@ -34,17 +34,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """One execution of one call."""
+    """One execution of one call. `text` is the value's, or the error's; the value was read from it once."""
 
     status: CallStatus
     text: bytes = b""
+    value: object = field(default=None, compare=False)
 
     def agrees(self, other: _Outcome) -> bool:
         if self == other:
             return True
         if self.status is not other.status or self.status is not CallStatus.OK or not (self.text and other.text):
             return False
-        return values.canonical(_value(self)) == values.canonical(_value(other))  # the order of a dict does not count
+        return values.equal(self.value, other.value)  # the order of a dict does not count
 
 
 class Plan:
@@ -56,7 +57,7 @@ class Plan:
         for position, program in enumerate(programs):
             for call in program.calls:
                 try:
-                    values.render(tuple(call))
+                    values.check(tuple(call))
                 except NotPlainData as error:
                     raise NotPlainData(f"program {position}, arguments {call!r:.80}: {error}") from None
         # By program, repeat and call: its outcomes in the order of execution.
@@ -64,7 +65,7 @@ class Plan:
             [[[] for _ in program.calls] for _ in range(times)] for program in programs
         ]
         self.loads: list[list[_Outcome]] = [[] for _ in programs]  # by program: how each child's load went
-        self.costs: list[list[Cost]] = [[_NO_COST for _ in program.calls] for program in programs]
+        self.costs: list[list[Cost | None]] = [[None] * len(program.calls) for program in programs]
         most = wire.MAX_REPORT_BYTES // (limits.output_bytes + wire.RECORD.size)
         self.most_executions = max(1, most)
 
@@ -118,9 +119,10 @@ class Plan:
             rest = max(0, len(order) - len(found) - 1)
             if len(found) < len(order):
                 found.append(ended)
+        cost, costs = _cost(job.verdict, found), self.costs[job.program]
         for call, outcome in zip(order, found, strict=False):
             outcomes[call].append(outcome)
-            self.costs[job.program][call] = _dearer(self.costs[job.program][call], job.verdict, len(outcome.text))
+            costs[call] = _dearer(costs[call], cost)
         if rest:
             yield self._job(job.program, job.repeat, order[len(order) - rest :])
 
@@ -147,7 +149,6 @@ class Plan:
         return Run(RunStatus.ERROR if bad else RunStatus.OK, calls)
 
 
-_NO_COST = Cost(0.0, 0.0, 0.0, 0)
 _STATUS = {
     wire.VALUE: CallStatus.OK,
     wire.ERROR: CallStatus.ERROR,
@@ -159,34 +160,34 @@ _STATUS = {
 
 def _outcome(tag: int, text: bytes) -> _Outcome:
     """What a record says. A child writes only what `render` gives; other text is a forgery, and no data."""
-    outcome = _Outcome(_STATUS[tag], text)
-    if tag == wire.VALUE:
-        try:
-            _value(outcome)
-        except (NotPlainData, UnicodeDecodeError):
-            return _Outcome(CallStatus.NOT_PLAIN_DATA)
-    return outcome
+    if tag != wire.VALUE:
+        return _Outcome(_STATUS[tag], text)
+    try:
+        return _Outcome(CallStatus.OK, text, values.parse(text.decode("utf-8")))
+    except (NotPlainData, UnicodeDecodeError):
+        return _Outcome(CallStatus.NOT_PLAIN_DATA)
 
 
-def _value(outcome: _Outcome) -> object:
-    return values.parse(outcome.text.decode("utf-8"))
+def _call(outcome: _Outcome, cost: Cost | None) -> Call:
+    assert cost is not None
+    if outcome.status is not CallStatus.ERROR:
+        return Call(outcome.status, outcome.value, None, cost)
+    kind, _, line = outcome.text.partition(b"\0")
+    known = kind.decode("ascii", "replace") or None
+    return Call(CallStatus.ERROR, None, ErrorInfo(known, int(line) or None if line.isdigit() else None), cost)
 
 
-def _call(outcome: _Outcome, cost: Cost) -> Call:
-    if outcome.status is CallStatus.OK:
-        return Call(CallStatus.OK, _value(outcome), None, cost)
-    if outcome.status is CallStatus.ERROR:
-        kind, _, line = outcome.text.partition(b"\0")
-        known = kind.decode("ascii", "replace") or None
-        return Call(CallStatus.ERROR, None, ErrorInfo(known, int(line) or None if line.isdigit() else None), cost)
-    return Call(outcome.status, None, None, cost)
-
-
-def _dearer(cost: Cost, verdict: tuple[int, int, int, int, int, int], output_bytes: int) -> Cost:
+def _cost(verdict: tuple[int, int, int, int, int, int], found: Sequence[_Outcome]) -> Cost:
     _, _, _, cpu_us, wall_us, memory_kib = verdict
+    return Cost(cpu_us / 1e6, wall_us / 1e6, memory_kib / 1024, max((len(one.text) for one in found), default=0))
+
+
+def _dearer(a: Cost | None, b: Cost) -> Cost:
+    if a is None:
+        return b
     return Cost(
-        max(cost.cpu_s, cpu_us / 1e6),
-        max(cost.wall_s, wall_us / 1e6),
-        max(cost.memory_mb, memory_kib / 1024),
-        max(cost.output_bytes, output_bytes),
+        max(a.cpu_s, b.cpu_s),
+        max(a.wall_s, b.wall_s),
+        max(a.memory_mb, b.memory_mb),
+        max(a.output_bytes, b.output_bytes),
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 64  # containers inside containers; Python's own parser stops at 200 brackets
 MAX_CHARS = 1 << 20  # of rendered text
-MAX_INT_BITS = 14_000  # Python refuses to print or read integers of more than 4,300 digits, about 14,284 bits
+MAX_INT_BITS = 14_284  # below 10**4300: Python refuses to print or read integers of more than 4,300 digits
 
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
@@ -35,7 +35,7 @@ def render(value: object, max_chars: int = MAX_CHARS) -> str:
 
     Raises:
         NotPlainData: the value is not plain data, is nested deeper than 64 containers, contains itself, holds an
-            integer of more than 14,000 bits, or its text is longer than `max_chars`.
+            integer of more than 14,284 bits, or its text is longer than `max_chars`.
     """
     text = _render(value, max_chars, 0)
     if len(text) > max_chars:
@@ -73,6 +73,22 @@ def _render(value: object, room: int, depth: int) -> str:
         return "(" + ", ".join(parts) + (",)" if len(parts) == 1 else ")")
     inner = "{" + ", ".join(sorted(parts)) + "}" if parts else ""
     return (inner or "set()") if kind is set else f"frozenset({inner})"
+
+
+def check(value: object) -> None:
+    """Raise as `render` does where the value is not plain data; cheap for flat values."""
+    if type(value) in (list, tuple) and len(value) < 64:  # type: ignore[arg-type]
+        for item in value:  # type: ignore[attr-defined]
+            kind = type(item)
+            if kind is int:
+                if item.bit_length() > MAX_INT_BITS:
+                    break
+            elif (kind is not str and kind is not bytes) or len(item) > MAX_CHARS // 1024:
+                if kind is not bool and kind is not float and item is not None:
+                    break
+        else:
+            return
+    render(value)
 
 
 def _spend(room: int, part: str) -> int:

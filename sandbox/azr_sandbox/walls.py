@@ -67,6 +67,57 @@ def keep_only_needed_capabilities() -> None:
     _check(_libc.capset(header, data), "drop capabilities")
 
 
+# --- a view of its own ------------------------------------------------------------------------------------------
+_CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC, _CLONE_NEWNET = 0x00020000, 0x04000000, 0x08000000, 0x40000000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+_PIVOT_ROOT, _MNT_DETACH = 155, 2
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+
+
+def leave_the_machine(needed: list[str]) -> bool:
+    """Move into namespaces of our own (mounts, network, IPC, host name) where only `needed` paths exist, read-only.
+
+    False, and nothing has changed, where this process may not (it is not root over this machine).
+    """
+    if _libc.unshare(_CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWNET) < 0:
+        return False
+    _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    kept: list[str] = []
+    for path in sorted(map(os.path.realpath, needed), key=len):
+        if not any(path == parent or path.startswith(parent + "/") for parent in kept):
+            kept.append(path)
+    # Held open, for the new root may be mounted over them.
+    os.umask(0o22)  # what is made below must be readable by the uids of programs
+    handles = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in kept]
+    links = [(f"/{name}", os.readlink(f"/{name}")) for name in os.listdir("/") if os.path.islink(f"/{name}")]
+    root = "/tmp"  # noqa: S108  # any folder serves: what is mounted there is seen by this process alone
+    _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
+    for path, handle in zip(kept, handles, strict=True):
+        target = root + path
+        os.makedirs(target if os.path.isdir(path) else os.path.dirname(target), 0o755, exist_ok=True)
+        if not os.path.isdir(f"/proc/self/fd/{handle}"):
+            os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        elif not os.path.isdir(target):
+            os.makedirs(target, 0o755)
+        _mount(f"/proc/self/fd/{handle}", target, None, _MS_BIND | _MS_REC)
+        if path not in ("/proc", "/dev/null"):
+            _mount(None, target, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV)
+        os.close(handle)
+    for link, to in links:
+        os.symlink(to, root + link)
+    os.chdir(root)
+    _check(int(_syscall(_PIVOT_ROOT, b".", b".")), "pivot_root")
+    _check(_libc.umount2(b".", _MNT_DETACH), "leave the old root")
+    os.chdir("/")
+    _mount(None, "/", None, _MS_REMOUNT | _MS_RDONLY | _MS_NOSUID | _MS_NODEV, "mode=755")
+    return True
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    words = [word.encode() if word is not None else None for word in (source, target, kind, data)]
+    _check(_libc.mount(words[0], words[1], words[2], flags, words[3]), f"mount {target}")
+
+
 # --- rlimits ----------------------------------------------------------------------------------------------------
 def set_lasting_limits() -> None:
     """The limits that are the same for every program. RLIMIT_STACK makes the C stack alike in every box."""
@@ -118,8 +169,10 @@ def fence_files() -> None:
     for directory in [path for path in sys.path if os.path.isdir(path)]:
         _allow(ruleset, directory, _READ_DIR)
         for name in os.listdir(directory):
-            if name not in ("site-packages", "dist-packages"):
-                _allow(ruleset, os.path.join(directory, name), _READ_FILE)
+            path = os.path.join(directory, name)
+            outside = os.path.islink(path) and not os.path.realpath(path).startswith(os.path.realpath(directory) + "/")
+            if not outside and name not in ("site-packages", "dist-packages"):
+                _allow(ruleset, path, _READ_FILE)
     _restrict(ruleset)
 
 

@@ -35,6 +35,7 @@ LAUNCHER = (
 # -E is not among them: PYTHONHASHSEED must work. The environment holds nothing else.
 PYTHON_FLAGS = ("-S", "-s", "-P", "-B", "-X", "utf8", "-W", "ignore")
 INSIDE = ("errors.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.py")  # the files that a box needs
+FLAG_VIEW = "view"  # the box has left the machine's file system
 FLAG_NO_FENCE = "no-fence"  # for a container runtime that brings its own kernel (gVisor): no Landlock, no seccomp
 
 _PATIENCE_MS = 20  # a child that lives longer is watched closely; almost none does
@@ -60,11 +61,12 @@ def main(arguments: list[str]) -> NoReturn:
     seed, uid_base, slots = int(arguments[0]), int(arguments[1]), int(arguments[5])
     transport, token, flags = arguments[2], arguments[3], arguments[4]
     if seed == 0:
-        os.umask(0o77)
         os.chdir("/")
         walls.adopt_orphans()
         if os.geteuid() == 0:
             uid_base = pick_uids()
+            if transport == "fds" and walls.leave_the_machine(needed_paths()):
+                flags += FLAG_VIEW
     channels = [int(fd) for fd in arguments[6:]] or connect(transport, token, slots)
     if seed == 0:
         start_twin(uid_base, token, flags, slots, channels[2 * slots :])
@@ -123,10 +125,23 @@ def start_twin(uid_base: int, token: str, flags: str, slots: int, channels: list
     if os.fork() == 0:
         try:
             os.execve(sys.executable, arguments, environment(1))
+        except OSError as error:
+            os.write(2, f"the second interpreter does not start: {error}\n".encode())
         finally:
             os._exit(127)
     for channel in channels:
         os.close(channel)
+
+
+def needed_paths() -> list[str]:
+    """What a jail with a view of its own must still see: the interpreter, its libraries and modules, and us."""
+    with open("/proc/self/maps") as maps:
+        mapped = {line.split(None, 5)[5].rstrip("\n") for line in maps if line.count("/")}
+    libraries = [os.path.dirname(path) for path in mapped if ".so" in path]
+    libraries += [path for path in ("/lib64",) if os.path.isdir(path)]  # the loader's own name is a link in there
+    modules = [path for path in sys.path if os.path.isdir(path)]
+    here = os.path.dirname(os.path.abspath(__file__))
+    return [sys.executable, here, "/proc", "/dev/null", *libraries, *modules]
 
 
 def pick_uids() -> int:
@@ -183,6 +198,8 @@ class Zygotes:
     def __init__(self, seed: int, uid_base: int, token: str, flags: str, channels: list[int]) -> None:
         self.pids: set[int] = set()
         slots = len(channels) // 2
+        cores = sorted(os.sched_getaffinity(0))
+        lifeline, _held = os.pipe()  # closes when this process dies; each zygote watches it, for itself and its child
         for warm in (0, 1):
             if warm:
                 import_warm_modules()
@@ -195,14 +212,16 @@ class Zygotes:
                 channel = channels[warm * slots + slot]
                 pid = os.fork()
                 if pid == 0:
+                    # A zygote and its children stay on one core: warm caches, 3 to 5% more programs.
+                    os.sched_setaffinity(0, {cores[slot % len(cores)]})
                     # Opposite bits: no one-bit function of the uid is the same under both seeds.
                     uid = -1 if uid_base < 0 else uid_base + ((2 * slot + warm) ^ (_UID_SPAN - 1 if seed else 0))
-                    _be_zygote(channel, uid, token, flags, names)
+                    _be_zygote(channel, lifeline, uid, token, flags, names)
                 self.pids.add(pid)
             gc.unfreeze()
             gc.enable()
-        for channel in channels:
-            os.close(channel)
+        for fd in (*channels, lifeline):
+            os.close(fd)
 
 
 def import_warm_modules() -> None:
@@ -237,11 +256,13 @@ def rehearse(names: dict[type[BaseException], bytes]) -> None:
 
 
 def _be_zygote(
-    channel: int, uid: int, token: str, flags: str, names: dict[type[BaseException], bytes]
+    channel: int, lifeline: int, uid: int, token: str, flags: str, names: dict[type[BaseException], bytes]
 ) -> NoReturn:
     try:
+        channel, lifeline = os.dup(channel), os.dup(lifeline)  # above both targets: neither overwrites the other
         os.dup2(channel, 3)
-        os.closerange(4, 4096)
+        os.dup2(lifeline, 4)
+        os.closerange(5, 4096)
         prints, printed = os.pipe2(os.O_CLOEXEC)  # what programs print; drained and thrown away
         os.set_blocking(prints, False)
         null = os.open("/dev/null", os.O_RDONLY)
@@ -263,6 +284,8 @@ def _be_zygote(
         if FLAG_NO_FENCE not in flags:
             walls.filter_system_calls()
             fences.append("seccomp")
+        if FLAG_VIEW in flags:
+            fences.append("view")
         if uid >= 0:
             fences.append("uid")
         elif signals >= 0:
@@ -271,7 +294,7 @@ def _be_zygote(
         os.environ.clear()
         hello = f"{token} {sys.version_info[0]}.{sys.version_info[1]} {' '.join(fences)}".encode()
         _send(3, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(hello)) + hello)
-        Zygote(3, prints, uid, signals, pages[0], pages[1], names).serve()
+        Zygote(3, 4, prints, uid, signals, pages[0], pages[1], names).serve()
     except BaseException as error:
         message = f"!{type(error).__name__}: {error}".encode()[:4096]
         _send(3, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(message)) + message)
@@ -286,15 +309,19 @@ def _raise_walls(uid: int, flags: str) -> None:
         os.setresgid(uid, uid, uid)
         walls.keep_only_needed_capabilities()
     walls.hide_memory()
-    walls.die_with_parent()
 
 
 class Zygote:
-    """Owns one channel; forks a child per request, watches it, reports how it ended."""
+    """Owns one channel; forks a child per request, waits for its end, reports how it ended.
+
+    Between a fork and the child's end it touches as little memory as it can: the two share every page until one of
+    them writes, and each such write is a page fault.
+    """
 
     def __init__(
         self,
         channel: int,
+        lifeline: int,
         prints: int,
         uid: int,
         signals: int,
@@ -302,14 +329,17 @@ class Zygote:
         resident: int,
         names: dict[type[BaseException], bytes],
     ) -> None:
-        self.channel, self.prints, self.uid, self.signals = channel, prints, uid, signals
+        self.channel, self.lifeline, self.prints, self.uid, self.signals = channel, lifeline, prints, uid, signals
         self.address_space, self.resident_kib, self.names = address_space, resident >> 10, names
-        self.buffer = bytearray(wire.MAX_FRAME)
-        self.view = memoryview(self.buffer)
+        self.view = memoryview(bytearray(wire.MAX_FRAME))  # the child's report passes through; wiped before each fork
+        self.held = 0  # bytes of it in the buffer
 
     def serve(self) -> None:
-        """Answer requests until the host goes away."""
-        while header := _receive(self.channel, wire.REQUEST.size):
+        """Answer requests until the host, or the template, goes away."""
+        idle = select.poll()
+        idle.register(self.channel, select.POLLIN)
+        idle.register(self.lifeline, 0)
+        while self.lifeline not in dict(idle.poll()) and (header := _receive(self.channel, wire.REQUEST.size)):
             magic, length, *_, print_bytes, _ = wire.REQUEST.unpack(header)
             if magic != wire.MAGIC or length > wire.MAX_PAYLOAD:
                 return
@@ -319,23 +349,61 @@ class Zygote:
             if pid == 0:
                 _be_child(self, header, report, report_w)
             os.close(report_w)
-            watch = _Watch(self, pid, report, started, header)
-            cause = watch.until_it_ends()
+            pidfd = os.pidfd_open(pid)
+            ending = select.poll()
+            ending.register(pidfd, select.POLLIN)
+            cause, printed = wire.EXITED, 0
+            # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke
+            # at each of 64 records would take their core.
+            if not ending.poll(_PATIENCE_MS):
+                watch = _Watch(self, pid, pidfd, report, started, header)
+                cause, printed = watch.until_it_ends(), watch.printed
             _, status, usage = os.wait4(pid, 0)
             wall_us = int((time.monotonic() - started) * 1e6)
+            os.close(pidfd)
             self._sweep()
-            while watch.drain():
+            while self.drain(report):
                 pass
-            if watch.drain_prints() > print_bytes and cause == wire.EXITED:
-                cause = wire.FLOODED
             os.close(report)
-            os.close(watch.pidfd)
+            if printed + self.drain_prints() > print_bytes and cause == wire.EXITED:
+                cause = wire.FLOODED
             ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
             cpu_us = int((usage.ru_utime + usage.ru_stime) * 1e6)
             memory_kib = max(0, usage.ru_maxrss - self.resident_kib)
-            verdict = wire.VERDICT.pack(cause, ended_by, code, cpu_us, wall_us, memory_kib)
-            watch.send_end(verdict)
+            self._report(wire.VERDICT.pack(cause, ended_by, code, cpu_us, wall_us, memory_kib))
+
+    def drain(self, report: int) -> int:
+        """Move what the child has written into the buffer, which goes on to the host when it is full. Returns how
+        many bytes there were: none at the end. Blocks while the child lives and has written nothing."""
+        if self.held == wire.MAX_FRAME:
+            self._send_held()
+        count = os.readv(report, [self.view[self.held :]])
+        self.held += count
+        return count
+
+    def drain_prints(self) -> int:
+        """Throw away what was printed; return how many bytes that was."""
+        if self.held == wire.MAX_FRAME:
+            self._send_held()
+        printed = 0
+        try:
+            while count := os.readv(self.prints, [self.view[self.held :]]):
+                self.view[self.held : self.held + count] = bytes(count)
+                printed += count
+        except BlockingIOError:
+            pass
+        return printed
+
+    def _report(self, verdict: bytes) -> None:
+        """Send what is held, and the verdict behind it; leave the buffer wiped."""
+        self._send_held(wire.FRAME.pack(wire.MAGIC, wire.END, len(verdict)) + verdict)
+
+    def _send_held(self, behind: bytes = b"") -> None:
+        held = self.view[: self.held]
+        _send(self.channel, wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held), held, behind)
+        held[:] = bytes(self.held)
+        self.held = 0
 
     def _sweep(self) -> None:
         """Kill and reap whatever a child left behind. The limits on processes leave nothing, where they hold."""
@@ -347,8 +415,7 @@ class Zygote:
             if pid == 0:
                 if self.uid < 0:  # kill(-1) would reach all of this user's processes: let the box end instead
                     os._exit(1)
-                sweeper = os.fork()
-                if sweeper == 0:
+                if os.fork() == 0:
                     try:
                         os.setresuid(self.uid, self.uid, self.uid)
                         os.kill(-1, 9)
@@ -358,30 +425,25 @@ class Zygote:
 
 
 class _Watch:
-    """One child, from its fork to its end."""
+    """A child that lives long: its clocks, its limits, its floods."""
 
-    def __init__(self, zygote: Zygote, pid: int, report: int, started: float, header: bytes) -> None:
-        self.zygote, self.pid, self.report, self.started = zygote, pid, report, started
+    def __init__(self, zygote: Zygote, pid: int, pidfd: int, report: int, started: float, header: bytes) -> None:
+        self.zygote, self.pid, self.pidfd, self.report, self.started = zygote, pid, pidfd, report, started
         _, _, executions, cpu_ms, wall_ms, idle_ms, _, output_bytes, self.print_bytes, _ = wire.REQUEST.unpack(header)
         self.cpu_s, self.wall_s, self.idle_s = cpu_ms / 1e3, wall_ms / 1e3, idle_ms / 1e3
         self.most_records, self.longest_record = executions + 2, max(output_bytes, wire.MAX_ERROR_BYTES)
-        self.pidfd = os.pidfd_open(pid)
         self.clock = (~pid << 3) | 2  # the kernel's name for that process's CPU clock
         self.printed = 0
-        self.held = 0  # bytes of the report in the buffer
         self.records, self.skip, self.cut = 0, 0, b""  # begun; bytes to the next header; a header cut in two
 
     def until_it_ends(self) -> int:
         """Wait for the child's end, or bring it about. Returns the cause, a number of `wire`."""
+        zygote = self.zygote
         poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke at
-        # each of 64 records would take their core.
-        if poll.poll(_PATIENCE_MS):
-            return wire.EXITED
-        poll.register(self.report, select.POLLIN)
-        poll.register(self.zygote.prints, select.POLLIN)
-        poll.register(self.zygote.channel, 0)  # a host that goes away
+        for fd in (self.pidfd, self.report, zygote.prints):
+            poll.register(fd, select.POLLIN)
+        for fd in (zygote.channel, zygote.lifeline):  # a host, or a template, that goes away
+            poll.register(fd, 0)
         cpu_mark, wall_mark = 0.0, self.started  # at the last record: each call has its own limits
         idle_cpu, idle_wall = 0.0, self.started
         while True:
@@ -400,22 +462,24 @@ class _Watch:
                 idle_cpu, idle_wall = cpu, now
             wait_s = min(cpu_mark + self.cpu_s - cpu, wall_mark + self.wall_s - now, idle_wall + self.idle_s - now)
             events = dict(poll.poll(max(1.0, wait_s * 1e3)))
-            if self.zygote.channel in events:
-                self._kill(wire.EXITED)
+            if zygote.channel in events or zygote.lifeline in events:
+                _kill(self.pid)
                 os._exit(0)
             if self.pidfd in events:
                 return wire.EXITED
             if self.report in events:
-                if events[self.report] & select.POLLHUP and not events[self.report] & select.POLLIN:
+                if not events[self.report] & select.POLLIN:
                     poll.unregister(self.report)  # closed by the child, which lives on
                 before = self.records
-                count = self.drain()
-                if not self._count_records(self.held - count):
+                count = zygote.drain(self.report)
+                if not self._count_records(zygote.view[zygote.held - count : zygote.held]):
                     return self._kill(wire.FLOODED)
                 if self.records > before:
                     cpu_mark, wall_mark = cpu, now
-            if self.zygote.prints in events and self.drain_prints() > self.print_bytes:
-                return self._kill(wire.FLOODED)
+            if zygote.prints in events:
+                self.printed += zygote.drain_prints()
+                if self.printed > self.print_bytes:
+                    return self._kill(wire.FLOODED)
 
     def _why_idle(self) -> int:
         stopped = os.waitid(os.P_PIDFD, self.pidfd, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
@@ -425,24 +489,16 @@ class _Watch:
         _kill(self.pid)
         return cause
 
-    def drain(self) -> int:
-        """Move what the child has written into the buffer, which goes on to the host when it is full. Returns how
-        many bytes there were: none at the end. Blocks while the child lives and has written nothing."""
-        if self.held == wire.MAX_FRAME:
-            self._flush()
-        count = os.readv(self.report, [self.zygote.view[self.held :]])
-        self.held += count
-        return count
-
-    def _count_records(self, at: int) -> bool:
-        """Count the records that begin in the buffer from `at` on. False when there are too many, or one is too long."""
-        while at < self.held:
+    def _count_records(self, fresh: memoryview) -> bool:
+        """Count the records that begin in what was just read. False when there are too many, or one is too long."""
+        at = 0
+        while at < len(fresh):
             if self.skip:
-                step = min(self.skip, self.held - at)
+                step = min(self.skip, len(fresh) - at)
                 at, self.skip = at + step, self.skip - step
                 continue
-            take = min(wire.RECORD.size - len(self.cut), self.held - at)
-            self.cut += bytes(self.zygote.view[at : at + take])
+            take = min(wire.RECORD.size - len(self.cut), len(fresh) - at)
+            self.cut += bytes(fresh[at : at + take])
             at += take
             if len(self.cut) == wire.RECORD.size:
                 self.skip, _ = wire.RECORD.unpack(self.cut)
@@ -450,34 +506,6 @@ class _Watch:
                 if self.records > self.most_records or self.skip > self.longest_record:
                     return False
         return True
-
-    def drain_prints(self) -> int:
-        """Throw away what was printed; return how many bytes that was, in all."""
-        scratch = self.zygote.view[self.held :]
-        if not len(scratch):
-            self._flush()
-            scratch = self.zygote.view
-        try:
-            while count := os.readv(self.zygote.prints, [scratch]):
-                self.printed += count
-                scratch[:count] = bytes(count)
-        except BlockingIOError:
-            pass
-        return self.printed
-
-    def _flush(self) -> None:
-        header = wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held)
-        _send(self.zygote.channel, header, self.zygote.view[: self.held])
-        self.zygote.view[: self.held] = bytes(self.held)
-        self.held = 0
-
-    def send_end(self, verdict: bytes) -> None:
-        """Send what is held, and the verdict behind it; leave the buffer wiped."""
-        parts: list[bytes | memoryview] = []
-        if self.held:
-            parts = [wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held), self.zygote.view[: self.held]]
-        _send(self.zygote.channel, *parts, wire.FRAME.pack(wire.MAGIC, wire.END, len(verdict)), verdict)
-        self.zygote.view[: self.held] = bytes(self.held)
 
 
 def _receive(fd: int, size: int) -> bytes:
@@ -510,6 +538,7 @@ def _be_child(zygote: Zygote, header: bytes, report: int, report_w: int) -> NoRe
         os.close(zygote.channel)
         os.close(report)
         os.close(zygote.prints)
+        os.close(zygote.lifeline)
         if flags & wire.SQUEEZED:
             memory = memory // 4 * 3
         # The back-stop behind the zygote's own watch, which kills sooner.
@@ -524,7 +553,6 @@ def _be_child(zygote: Zygote, header: bytes, report: int, report_w: int) -> NoRe
             walls.enter_signal_fence(zygote.signals)
         else:
             walls.refuse_signals()
-        walls.die_with_parent()
         os.write(report_w, wire.RECORD.pack(0, wire.READY))
         perform(work, report_w, flags, output_bytes, zygote.names)
     finally:

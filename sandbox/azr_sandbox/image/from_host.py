@@ -5,7 +5,6 @@ The same Python as the trainer's, to the patch version. Linux with glibc only.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import jail
 from ..errors import Unavailable
-from . import LABEL, PACKAGE, REPOSITORY, add_inside_files, tag
+from . import LABEL, PACKAGE, REPOSITORY, add_file, add_inside_files, tag
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -39,7 +38,7 @@ def build(client: DockerClient) -> str:
     with tempfile.NamedTemporaryFile(suffix=".tar") as file:
         with tarfile.open(fileobj=file, mode="w") as archive:
             interpreter = _add_python(archive)
-            _add_text(archive, "etc/passwd", "root:x:0:0::/:/sbin/nologin\n")
+            add_file(archive, "etc/passwd", b"root:x:0:0::/:/sbin/nologin\n")
             add_inside_files(archive, PACKAGE.lstrip("/"))
             for folder in ("proc", "sys", "dev", "run", "run/azr", "tmp"):
                 _add_folder(archive, folder)
@@ -84,12 +83,6 @@ def _libraries(binaries: list[str]) -> set[str]:
     except FileNotFoundError:
         raise Unavailable("`ldd` is missing: only a glibc system's interpreter can be packed") from None
     return set(re.findall(r"(?:=> )?(/\S+) \(0x[0-9a-f]+\)", said))
-
-
-def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(text.encode())
-    archive.addfile(entry, io.BytesIO(text.encode()))
 
 
 def _add_folder(archive: tarfile.TarFile, name: str) -> None:
