@@ -49,10 +49,17 @@ def engine() -> DockerClient:
     import docker
     import docker.errors
 
+    client = None
     try:
+        address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        if address.startswith("unix://"):  # the SDK leaks a socket where nobody listens
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(address.removeprefix("unix://"))
         client = docker.from_env(timeout=60)
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
+        if client is not None:
+            client.close()
         reason = str(error).splitlines()[0][:200]
         raise Unavailable(
             f"no Docker engine answers ({reason}). Start one, or let DOCKER_HOST name it; `azr doctor` shows more."
@@ -67,8 +74,7 @@ def starter(limits: Limits, slots: int, runtime: str | None, name: str | None) -
     def start() -> dispatch.Box:
         client = engine()
         wanted = name or ensure_image(client)
-        local = client.api.base_url.startswith("http+docker://") and sys.platform == "linux"
-        transports = chosen or (["unix", "stdio"] if local and not runtime_is_gvisor(runtime) else ["stdio"])
+        transports = chosen or _transports(client, runtime)
         for transport in transports:
             try:
                 box = _start(client, wanted, limits, slots, runtime, transport)
@@ -83,6 +89,18 @@ def starter(limits: Limits, slots: int, runtime: str | None, name: str | None) -
         raise AssertionError("unreachable")
 
     return start
+
+
+def _transports(client: DockerClient, runtime: str | None) -> list[str]:
+    """The ways to reach the box, the best first. A bind-mounted socket needs an engine on this machine and a runtime
+    that shares its kernel."""
+    local = client.api.base_url.startswith("http+docker://") and sys.platform == "linux"
+    return ["unix", "stdio"] if local and not runtime_is_gvisor(runtime) else ["stdio"]
+
+
+def _here() -> str:
+    """This Python's minor version."""
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def runtime_is_gvisor(runtime: str | None) -> bool:
@@ -160,10 +178,9 @@ def _start(
     except Unavailable:
         end()
         raise
-    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    if box.python != here:
+    if box.python != _here():
         box.close()
-        raise VersionMismatch(f"the image {name} holds Python {box.python}, this is {here}: build it with `azr image`")
+        raise VersionMismatch(f"the image {name} holds Python {box.python}, this is {_here()}: build it by `azr image`")
     if "uid" not in box.walls and not gvisor:
         box.close()
         raise Unavailable("the container can not give programs a uid of their own: it must start as root inside")

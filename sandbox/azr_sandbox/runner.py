@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
@@ -22,6 +23,7 @@ from .repeat import Job, Plan
 
 _log = logging.getLogger("azr_sandbox")
 _TRIES = 3  # restarts in one batch before we give up
+_PATIENCE_S = 30.0  # with an engine that is starting again
 MAX_TIMES = 64
 
 
@@ -175,7 +177,15 @@ class BoxRunner(PlanRunner):
         if close:
             with contextlib.suppress(Exception):
                 self.box.close()
-        self.box, self._owner = self._start(), os.getpid()
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self.box, self._owner = self._start(), os.getpid()
+                break
+            except Unavailable as error:  # an engine that is itself starting again
+                if time.monotonic() > deadline:
+                    raise SandboxLost(f"the {self.name} box was lost and can not be started again: {error}") from None
+                time.sleep(0.5)
         self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
 
     def close(self) -> None:

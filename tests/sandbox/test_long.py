@@ -1,0 +1,117 @@
+"""The long tests: ten thousand programs, good and bad in any mix, and then nothing is left; memory stays flat."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+from azr_sandbox import Program, Runner, make_runner, values
+from azr_sandbox.runner import BoxRunner
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from conftest import REAL, real
+from sandbox.helpers import assert_clean, box_processes, read_lines
+
+pytestmark = pytest.mark.long
+
+ORDINARY = [
+    Program(line["code"], [values.parse(line["input"])])  # type: ignore[list-item]
+    for line in read_lines("ordinary.jsonl")
+]
+# The quick ones: a loop that takes its whole second would make ten thousand take hours.
+ATTACKS = [
+    Program(line["code"], [(1,)])
+    for line in read_lines("attacks.jsonl")
+    if line["must"] != "timeout" and line["id"][:3] not in ("050", "074", "077", "081", "067", "118", "120")
+]
+FLOODS = [
+    Program("import os\ndef f(x):\n while 1: os.write(x, b'x' * 65536)", [(fd,)]) for fd in (1, 2)
+]
+
+
+def shared_memory() -> set[str]:
+    return {*os.listdir("/dev/shm"), *Path("/proc/sysvipc/shm").read_text().splitlines()[1:]}
+
+
+class Mix(RuleBasedStateMachine):
+    """Any sequence of batches, good and bad."""
+
+    name = ""
+
+    @initialize()
+    def start(self) -> None:
+        self.runner: BoxRunner = real(self.name)
+        self.processes, self.memory = box_processes(self.runner), shared_memory()
+
+    @rule(batch=st.lists(st.sampled_from(ATTACKS), min_size=1, max_size=30), times=st.sampled_from([1, 1, 2]))
+    def attack(self, batch: list[Program], times: int) -> None:
+        for run in self.runner.run(batch, times=times):
+            assert "BREACH" not in repr([c.value for c in run.calls])
+
+    @rule(batch=st.lists(st.sampled_from(ORDINARY), min_size=1, max_size=30), isolate=st.booleans())
+    def work(self, batch: list[Program], isolate: bool) -> None:
+        assert {run.status for run in self.runner.run(batch, isolate_calls=isolate)} == {"ok"}
+
+    @rule(flood=st.sampled_from(FLOODS))
+    def flood(self, flood: Program) -> None:
+        assert self.runner.run([flood])[0].calls[0].status == "killed"
+
+    @invariant()
+    def nothing_is_left(self) -> None:
+        if hasattr(self, "processes"):
+            assert box_processes(self.runner) == self.processes
+            assert shared_memory() == self.memory
+
+
+def lap(runner: Runner) -> float:
+    """Seconds of CPU that a clean program costs: what contamination or leftovers would raise."""
+    runs = runner.run(ORDINARY[:100])
+    return statistics.median(run.calls[0].cost.cpu_s for run in runs)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_ten_thousand_programs_in_any_mix_leave_nothing(name: str) -> None:
+    runner = real(name)
+    files = set(os.listdir("/tmp"))
+    before = min(lap(runner) for _ in range(5))
+    machine = type("Mix_" + name, (Mix,), {"name": name})
+    # About 17 batches an example, about 15 programs a batch.
+    run_state_machine_as_test(machine, settings=settings(max_examples=50, stateful_step_count=20))
+    assert_clean(runner)
+    after = min(lap(runner) for _ in range(5))
+    assert after < 2 * before + 0.002, "the runner became slower"
+    assert set(os.listdir("/tmp")) - files == set()
+
+
+def resident_mb(pids: set[int]) -> float:
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                total += int(line.split()[1])
+    return total / 1024
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_memory_stays_flat_over_a_hundred_thousand_executions(name: str) -> None:
+    real(name)
+    with make_runner(name) as runner:  # type: ignore[arg-type]
+        assert isinstance(runner, BoxRunner)
+        batch = [Program(f"def f(x):\n    return [x] * {n}\n", [(n,)] * 8) for n in range(125)]  # 1,000 executions
+        for _ in range(10):
+            runner.run(batch)
+        pids = box_processes(runner)
+        box, host = resident_mb(pids), resident_mb({os.getpid()})
+        started = time.monotonic()
+        for _ in range(100):
+            runner.run(batch)
+        assert box_processes(runner) == pids
+        grown = (resident_mb(pids) - box, resident_mb({os.getpid()}) - host)
+        print(f"{name}: 100,000 executions in {time.monotonic() - started:.0f} s; box {grown[0]:+.2f}, host {grown[1]:+.2f} MiB")
+        assert grown[0] < 2.0
+        assert grown[1] < 5.0
