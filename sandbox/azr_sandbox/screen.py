@@ -37,12 +37,13 @@ class Finding:
 
 ALLOWED_MODULES = frozenset(WARM_MODULES)
 BANNED_NAMES = frozenset(
-    "__build_class__ __builtins__ __import__ __loader__ __spec__ breakpoint compile copyright credits delattr dir eval "
-    "exec exit globals hash help id input license locals memoryview open quit setattr vars".split()
+    "__build_class__ __builtins__ __import__ __loader__ __spec__ breakpoint compile copyright credits dir eval "
+    "exec exit globals hash help id input license locals memoryview open quit vars".split()
 )
 # What ordinary classes define, call on super() or read. None of them leads to a frame, a module or a type.
 _PLAIN_DUNDERS = frozenset(
-    "__abs__ __add__ __and__ __bool__ __call__ __contains__ __delitem__ __doc__ __enter__ __eq__ __exit__ __float__ "
+    "__abs__ __add__ __and__ __bool__ __call__ __contains__ __delete__ __delitem__ __doc__ __enter__ __eq__ __exit__ "
+    "__float__ __get__ __init_subclass__ __set__ __set_name__ "
     "__floordiv__ __ge__ __getitem__ __gt__ __iadd__ __init__ __int__ __invert__ __iter__ __le__ __len__ __lt__ "
     "__missing__ __mod__ __mul__ __name__ __ne__ __neg__ __new__ __next__ __or__ __pos__ __post_init__ __pow__ "
     "__qualname__ __radd__ __repr__ __reversed__ __rmul__ __rsub__ __setitem__ __str__ __sub__ __truediv__ "
@@ -106,8 +107,17 @@ def _look(node: ast.AST, modules: set[str]) -> Finding | None:
             if (_DUNDER.fullmatch(text) and text not in _PLAIN_DUNDERS | {"__main__"}) or _FORMAT_DUNDER.search(text):
                 return Finding(Rule.ATTRIBUTE, text[:80], node.lineno)
         case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[_, name_node, *_]):
-            if not (isinstance(name_node, ast.Constant) and isinstance(name_node.value, str)):
-                return Finding(Rule.NAME, "getattr of a name made at run time", node.lineno)
-            if name_node.value in _BANNED_ATTRIBUTES:
-                return Finding(Rule.ATTRIBUTE, name_node.value, node.lineno)
+            name = _beginning(name_node)
+            if name is None or name in _BANNED_ATTRIBUTES:
+                return Finding(Rule.ATTRIBUTE, name or "a name made at run time", node.lineno)
+    return None
+
+
+def _beginning(node: ast.expr) -> str | None:
+    """What an attribute's name surely begins with; None where that may be an underscore."""
+    match node:
+        case ast.Constant(value=str() as text) | ast.JoinedStr(values=[ast.Constant(value=str() as text), *_]):
+            return text if text[:1] != "_" or text in _PLAIN_DUNDERS else None
+        case ast.BinOp(left=left, op=ast.Add()):
+            return _beginning(left)
     return None

@@ -1,0 +1,83 @@
+"""The screen: what it must see, what it must let pass, and that no text breaks it."""
+
+from __future__ import annotations
+
+import pytest
+from azr_sandbox.screen import Rule, screen
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.helpers import read_lines
+from strategies import literal_like
+
+ORDINARY = read_lines("ordinary.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        ("import os", Rule.IMPORT),
+        ("import os.path as p", Rule.IMPORT),
+        ("from time import time_ns", Rule.IMPORT),
+        ("import random", Rule.IMPORT),
+        ("def f():\n    import secrets", Rule.IMPORT),
+        ("from . import x", Rule.IMPORT),
+        ("from statistics import random", Rule.IMPORT),
+        ("from collections import _sys", Rule.IMPORT),
+        ("import statistics\nstatistics.random.random()", Rule.ATTRIBUTE),
+        ("import collections as c\nc._sys", Rule.ATTRIBUTE),
+        ("().__class__.__bases__", Rule.ATTRIBUTE),
+        ("'{0.__class__}'.format(1)", Rule.ATTRIBUTE),
+        ("getattr(1, '__class__')", Rule.ATTRIBUTE),
+        ("getattr(1, '__cla' + 'ss__')", Rule.ATTRIBUTE),
+        ("import operator\noperator.attrgetter('__class__')", Rule.ATTRIBUTE),
+        ("import datetime\ndef f(): return datetime.datetime.now().microsecond % 2", Rule.ATTRIBUTE),
+        ("from datetime import date\ndate.today()", Rule.ATTRIBUTE),
+        ("def g():\n    yield\ng().gi_frame", Rule.ATTRIBUTE),
+        ("def f(x): return hash(x) % 2", Rule.NAME),
+        ("def f(x): return id(x) % 2", Rule.NAME),
+        ("eval('1')", Rule.NAME),
+        ("open('x')", Rule.NAME),
+        ("e = __import__", Rule.NAME),
+        ("__builtins__", Rule.NAME),
+        ("def f(:", Rule.SYNTAX),
+        ("\x00", Rule.SYNTAX),
+        ("(" * 10_000, Rule.SYNTAX),
+    ],
+)
+def test_what_it_refuses(source: str, rule: Rule) -> None:
+    finding = screen(source)
+    assert finding is not None
+    assert finding.rule is rule
+
+
+def test_a_finding_says_where() -> None:
+    finding = screen("x = 1\nimport os\n")
+    assert finding is not None
+    assert (finding.detail, finding.line) == ("os", 2)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import math, re, json\nfrom collections import Counter, defaultdict\ndef f(x): return math.sqrt(x)",
+        "from __future__ import annotations\nclass A:\n    def __init__(self): super().__init__()\n    def __eq__(self, o): ...",
+        "class S(set):\n    def __contains__(self, x): return True",
+        "if __name__ == '__main__':\n    print(1)",
+        "def f(x): return getattr(x, 'real') + len(type(x).__name__)",
+        "class A:\n    def go(self, what): return getattr(self, f'do_{what}')() or getattr(self, 'on_' + what)()",
+        "def f(s): return s.format(1) + '{} {0[1]} {a.b}'",
+    ],
+)
+def test_what_it_lets_pass(source: str) -> None:
+    assert screen(source) is None
+
+
+def test_false_alarms_on_ordinary_programs_stay_rare() -> None:
+    refused = [line["id"] for line in ORDINARY if screen(line["code"]) is not None]
+    assert len(refused) <= len(ORDINARY) // 50, refused
+
+
+@given(literal_like | st.text(max_size=80))
+def test_no_text_breaks_it(source: str) -> None:
+    screen(source)
