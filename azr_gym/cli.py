@@ -71,7 +71,7 @@ def bench(programs: int = 1000) -> int:
     eights = [Program(program.source, [(call,) for call in range(8)]) for program in batch[: programs // 4]]
     for name in ("docker", "jail"):
         try:
-            with make_runner(name) as runner, Console(stderr=True).status(f"measuring {name}"):  # type: ignore[arg-type]
+            with make_runner(name) as runner, Console(stderr=True).status(f"measuring {name}"):
                 runner.run(batch[:50])
                 rates = []
                 for work, times, calls in ((batch, 1, 1), (batch, 2, 1), (eights, 1, 8)):

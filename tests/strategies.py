@@ -30,8 +30,7 @@ plain_data = st.recursive(hashable_scalars, _container, max_leaves=20)
 
 # Text near the grammar of literals: brackets, signs, names, escapes, half of them broken.
 literal_pieces = st.sampled_from(
-    list("()[]{},:+-*'\"\\ \n#.0123456789abejnx_")
-    + ["None", "True", "inf", "nan", "set()", "frozenset(", "complex(1.0, 2.0)", "float('inf')", "b'", "f'", "...",
+    [*"()[]{},:+-*'\"\\ \n#.0123456789abejnx_", "None", "True", "inf", "nan", "set()", "frozenset(", "complex(1.0, 2.0)", "float('inf')", "b'", "f'", "...",
        "lambda: 0", "1e999", "0x", "__import__('os')", "9" * 50, "\\ud800", "if", " or ", "\x00", "é"]
 )  # fmt: skip
 literal_like = st.lists(literal_pieces, max_size=25).map("".join)

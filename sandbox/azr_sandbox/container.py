@@ -240,8 +240,8 @@ def _listen(folder: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     path = os.path.join(folder, "box")
     listener.bind(path)
-    os.chmod(folder, 0o711)  # the container's root may be another user here; nobody can list the random name
-    os.chmod(path, 0o666)
+    os.chmod(folder, 0o711)  # noqa: S103  # the container's root may be another user here; nobody can list the random name
+    os.chmod(path, 0o666)  # noqa: S103
     listener.listen(4096)
     listener.settimeout(0.1)
     return listener

@@ -98,4 +98,17 @@ def interpreter() -> str:
 
 def command(python: str, package: str, transport: str, token: str, flags: str, slots: int) -> list[str]:
     """The command line that starts a box."""
-    return [python, *worker.PYTHON_FLAGS, "-c", worker.LAUNCHER, package, "main", "0", "-1", transport, token, flags, str(slots)]
+    return [
+        python,
+        *worker.PYTHON_FLAGS,
+        "-c",
+        worker.LAUNCHER,
+        package,
+        "main",
+        "0",
+        "-1",
+        transport,
+        token,
+        flags,
+        str(slots),
+    ]

@@ -1,11 +1,11 @@
 """The public test double: a runner that answers from what a real one once said. Starts nothing, isolates nothing.
 
-    >>> from azr_sandbox.recorded import RecordedRunner, key
-    >>> from azr_sandbox import Call, CallStatus, Cost, Program, Run, RunStatus
-    >>> program = Program("def f(x): return x + 1", [(1,)])
-    >>> said = Run(RunStatus.OK, (Call(CallStatus.OK, 2, None, Cost(0.0, 0.0, 0.0, 1)),))
-    >>> RecordedRunner({key(program): said}).run([program])[0].calls[0].value
-    2
+>>> from azr_sandbox.recorded import RecordedRunner, key
+>>> from azr_sandbox import Call, CallStatus, Cost, Program, Run, RunStatus
+>>> program = Program("def f(x): return x + 1", [(1,)])
+>>> said = Run(RunStatus.OK, (Call(CallStatus.OK, 2, None, Cost(0.0, 0.0, 0.0, 1)),))
+>>> RecordedRunner({key(program): said}).run([program])[0].calls[0].value
+2
 """
 
 from __future__ import annotations

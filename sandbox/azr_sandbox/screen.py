@@ -37,28 +37,30 @@ class Finding:
 
 ALLOWED_MODULES = frozenset(WARM_MODULES)
 BANNED_NAMES = frozenset(
-    "__build_class__ __builtins__ __import__ __loader__ __spec__ breakpoint compile copyright credits dir eval "
-    "exec exit globals hash help id input license locals memoryview open quit vars".split()
+    """
+    __build_class__ __builtins__ __import__ __loader__ __spec__ breakpoint compile copyright credits dir eval exec exit
+    globals hash help id input license locals memoryview open quit vars
+    """.split()
 )
 # What ordinary classes define, call on super() or read. None of them leads to a frame, a module or a type.
 _PLAIN_DUNDERS = frozenset(
-    "__abs__ __add__ __and__ __bool__ __call__ __contains__ __delete__ __delitem__ __doc__ __enter__ __eq__ __exit__ "
-    "__float__ __get__ __init_subclass__ __set__ __set_name__ "
-    "__floordiv__ __ge__ __getitem__ __gt__ __iadd__ __init__ __int__ __invert__ __iter__ __le__ __len__ __lt__ "
-    "__missing__ __mod__ __mul__ __name__ __ne__ __neg__ __new__ __next__ __or__ __pos__ __post_init__ __pow__ "
-    "__qualname__ __radd__ __repr__ __reversed__ __rmul__ __rsub__ __setitem__ __str__ __sub__ __truediv__ "
-    "__wrapped__ __xor__".split()
+    """
+    __abs__ __add__ __and__ __bool__ __call__ __contains__ __delete__ __delitem__ __doc__ __enter__ __eq__ __exit__
+    __float__ __floordiv__ __ge__ __get__ __getitem__ __gt__ __iadd__ __init__ __init_subclass__ __int__ __invert__
+    __iter__ __le__ __len__ __lt__ __missing__ __mod__ __mul__ __name__ __ne__ __neg__ __new__ __next__ __or__ __pos__
+    __post_init__ __pow__ __qualname__ __radd__ __repr__ __reversed__ __rmul__ __rsub__ __set__ __set_name__ __setitem__
+    __str__ __sub__ __truediv__ __wrapped__ __xor__
+    """.split()
 )
+# Frames and the insides of generators; clocks; code made from text or by hand; modules that hide behind allowed ones.
 _BANNED_ATTRIBUTES = frozenset(
-    # frames, code and generators' insides
-    "ag_await ag_code ag_frame co_code co_consts co_names cr_await cr_code cr_frame f_back f_builtins f_code f_globals "
-    "f_locals gi_code gi_frame gi_yieldfrom tb_frame tb_next with_traceback "
-    # clocks
-    "now today utcnow "
-    # code made from text or by hand
-    "CodeType FunctionType ForwardRef get_type_hints make_dataclass "
-    # modules that hide behind the allowed ones
-    "builtins codecs copyreg importlib inspect io linecache locale os posix random sys threading time warnings".split()
+    """
+    ag_await ag_code ag_frame co_code co_consts co_names cr_await cr_code cr_frame f_back f_builtins f_code f_globals
+    f_locals gi_code gi_frame gi_yieldfrom tb_frame tb_next with_traceback
+    now today utcnow
+    CodeType FunctionType ForwardRef get_type_hints make_dataclass
+    builtins codecs copyreg importlib inspect io linecache locale os posix random sys threading time warnings
+    """.split()
 )
 _DUNDER = re.compile(r"__\w+__")
 _FORMAT_DUNDER = re.compile(r"\{[^{}]*[.\[]_")  # "{0.__class__}".format(x) reads attributes too
@@ -107,9 +109,9 @@ def _look(node: ast.AST, modules: set[str]) -> Finding | None:
             if (_DUNDER.fullmatch(text) and text not in _PLAIN_DUNDERS | {"__main__"}) or _FORMAT_DUNDER.search(text):
                 return Finding(Rule.ATTRIBUTE, text[:80], node.lineno)
         case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[_, name_node, *_]):
-            name = _beginning(name_node)
-            if name is None or name in _BANNED_ATTRIBUTES:
-                return Finding(Rule.ATTRIBUTE, name or "a name made at run time", node.lineno)
+            beginning = _beginning(name_node)
+            if beginning is None or beginning in _BANNED_ATTRIBUTES:
+                return Finding(Rule.ATTRIBUTE, beginning or "a name made at run time", node.lineno)
     return None
 
 

@@ -23,7 +23,9 @@ class SubprocessRunner(PlanRunner):
     """Runs programs without any isolation. See the module."""
 
     name = "subprocess"
-    guarantee = "NOT A SANDBOX: a program can read, write and send whatever this user can; only the wall clock limits it"
+    guarantee = (
+        "NOT A SANDBOX: a program can read, write and send whatever this user can; only the wall clock limits it"
+    )
 
     def __init__(self, limits: Limits | None, slots: int) -> None:
         super().__init__(limits)
@@ -36,9 +38,18 @@ class SubprocessRunner(PlanRunner):
                 jobs = [more for job in pool.map(self._one, jobs) for more in plan.take(job)]
 
     def _one(self, job: Job) -> Job:
-        (_, length, executions, _, _, _, _, output_bytes, _, flags) = wire.REQUEST.unpack_from(job.request)
+        (_, _, executions, _, _, _, _, output_bytes, _, flags) = wire.REQUEST.unpack_from(job.request)
         where = os.path.dirname(__file__)
-        command = [sys.executable, *worker.PYTHON_FLAGS, "-c", worker.LAUNCHER, where, "perform_once", str(output_bytes), str(flags)]
+        command = [
+            sys.executable,
+            *worker.PYTHON_FLAGS,
+            "-c",
+            worker.LAUNCHER,
+            where,
+            "perform_once",
+            str(output_bytes),
+            str(flags),
+        ]
         environment = worker.environment(job.repeat % len(wire.HASH_SEEDS))
         started, cause, code = time.monotonic(), wire.EXITED, 0
         with tempfile.TemporaryFile() as report:

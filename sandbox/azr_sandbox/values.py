@@ -76,19 +76,19 @@ def _render(value: object, room: int, depth: int) -> str:
 
 
 def check(value: object) -> None:
-    """Raise as `render` does where the value is not plain data; cheap for flat values."""
-    if type(value) in (list, tuple) and len(value) < 64:  # type: ignore[arg-type]
-        for item in value:  # type: ignore[attr-defined]
-            kind = type(item)
-            if kind is int:
-                if item.bit_length() > MAX_INT_BITS:
-                    break
-            elif (kind is not str and kind is not bytes) or len(item) > MAX_CHARS // 1024:
-                if kind is not bool and kind is not float and item is not None:
-                    break
-        else:
-            return
+    """Raise as `render` does where the value is not plain data; cheap for small flat ones."""
+    if type(value) is tuple and len(value) < 64 and all(map(_is_small, value)):
+        return
     render(value)
+
+
+def _is_small(value: object) -> bool:
+    kind = type(value)
+    if kind is int:
+        return value.bit_length() <= 64  # type: ignore[attr-defined, no-any-return]
+    if kind is str or kind is bytes:
+        return len(value) <= 1024  # type: ignore[arg-type]
+    return value is None or kind is bool or kind is float
 
 
 def _spend(room: int, part: str) -> int:

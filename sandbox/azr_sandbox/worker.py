@@ -124,7 +124,7 @@ def start_twin(uid_base: int, token: str, flags: str, slots: int, channels: list
     arguments += [str(slots), *map(str, channels)]
     if os.fork() == 0:
         try:
-            os.execve(sys.executable, arguments, environment(1))
+            os.execve(sys.executable, arguments, environment(1))  # noqa: S606
         except OSError as error:
             os.write(2, f"the second interpreter does not start: {error}\n".encode())
         finally:
@@ -225,8 +225,9 @@ class Zygotes:
 
 
 def import_warm_modules() -> None:
+    """Import what `wire.WARM_MODULES` names, for every child to come."""
     # `random` and others ask to reseed themselves after every fork: 10 us, and entropy, for nothing.
-    register, os.register_at_fork = os.register_at_fork, lambda **hooks: None  # type: ignore[assignment]
+    register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
     for name in (*wire.WARM_MODULES, "signal"):
         __import__(name)
     os.register_at_fork = register
@@ -559,9 +560,7 @@ def _be_child(zygote: Zygote, header: bytes, report: int, report_w: int) -> NoRe
         os._exit(0)
 
 
-def perform(
-    work: bytes, report: int, flags: int, output_bytes: int, names: dict[type[BaseException], bytes]
-) -> None:
+def perform(work: bytes, report: int, flags: int, output_bytes: int, names: dict[type[BaseException], bytes]) -> None:
     """Run a program and write its records.
 
     The functions used after the program has run are bound here before it: it may replace every name that it can

@@ -31,7 +31,9 @@ from rich.table import Table
 
 CORES = len(os.sched_getaffinity(0))
 TRIVIAL = [Program(f"def f(x):\n    return x + {number}\n", [(number,)]) for number in range(200)]
-ORDINARY = [json.loads(line) for line in (Path(__file__).parents[1] / "sandbox" / "ordinary.jsonl").read_text().splitlines()]
+ORDINARY = [
+    json.loads(line) for line in (Path(__file__).parents[1] / "sandbox" / "ordinary.jsonl").read_text().splitlines()
+]
 IMPORTS = "import collections\nimport dataclasses\nimport decimal\nimport json\nimport math\nimport re\n"
 FLOOR = """
 import gc, os, sys, time
@@ -169,7 +171,10 @@ def measure(name: str, rounds: int, step: Callable[[], None]) -> dict[str, Any]:
         if name == "docker":
             docker_exec = stack.enter_context(exec_container())
         plain, imports = TRIVIAL, [Program(IMPORTS + program.source, program.calls) for program in TRIVIAL]
-        exits = [Program("import os\n" + program.source.replace("return", "os._exit(0) or"), program.calls) for program in TRIVIAL]
+        exits = [
+            Program("import os\n" + program.source.replace("return", "os._exit(0) or"), program.calls)
+            for program in TRIVIAL
+        ]
         normal = [Program("import os\n" + program.source, program.calls) for program in TRIVIAL]
         many = ordinary()
         runner.run(plain)
@@ -195,7 +200,10 @@ def measure(name: str, rounds: int, step: Callable[[], None]) -> dict[str, Any]:
                 laps.append(seconds(runner, [program]))
             note("single run median, ms", 1e3 * median(laps))
             note("single run p99, x median", sorted(laps)[int(0.99 * len(laps))] / median(laps))
-        loops = [Program("def f(x):\n    while True: pass\n" if number % 20 == 7 else p.source, p.calls) for number, p in enumerate(plain)]
+        loops = [
+            Program("def f(x):\n    while True: pass\n" if number % 20 == 7 else p.source, p.calls)
+            for number, p in enumerate(plain)
+        ]
         share = 10 * 1.0 / CORES
         note(f"10 loops of 1 s among 200, x the {share:g} s they need", seconds(runner, loops) / share)
     return {key: median(rounds) for key, rounds in found.items()}
@@ -270,7 +278,9 @@ def main(options: Options) -> None:
             table.add_row(key, f"{row['is']:.2f}", row["wanted"])
         console.print(table)
     alarms = result["screen"]
-    console.print(f"screen: {len(alarms['refused'])} of {alarms['programs']} ordinary programs refused, {alarms['us a look']:.0f} us a look")
+    console.print(
+        f"screen: {len(alarms['refused'])} of {alarms['programs']} ordinary programs refused, {alarms['us a look']:.0f} us a look"
+    )
     for name, why in alarms["refused"].items():
         console.print(f"  {name}: {why}")
     if options.json:

@@ -15,7 +15,6 @@ import pytest
 from azr_sandbox import CallStatus, NotPlainData, Program, RunStatus, values
 from azr_sandbox.runner import BoxRunner
 from azr_sandbox.screen import screen
-
 from sandbox.helpers import assert_clean, box_processes, read_lines
 
 ATTACKS = read_lines("attacks.jsonl")

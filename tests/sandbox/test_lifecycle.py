@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from azr_sandbox import Program, SandboxLost, Unavailable, make_runner
 from azr_sandbox.runner import BoxRunner
-
 from conftest import REAL, real
 from sandbox.helpers import box_processes, call, descendants
 
-BATCH = [Program(f"def f(x):\n    n = 0\n    for i in range(3000): n += i\n    return x + {i}\n", [(i,)]) for i in range(400)]
+BATCH = [
+    Program(f"def f(x):\n    n = 0\n    for i in range(3000): n += i\n    return x + {i}\n", [(i,)]) for i in range(400)
+]
 ANSWERS = [2 * i for i in range(400)]
 
 
@@ -191,7 +192,9 @@ def test_leftovers_are_found_and_removed() -> None:
     labels = {container.OWNER: container.owner().rpartition(":")[0] + ":0"}  # our pid, but started at another time
     image = container.ensure_image(client)
     stray = client.containers.create(image, ["/nothing"], labels=labels, network_mode="none")
-    mine = client.containers.create(image, ["/nothing"], labels={container.OWNER: container.owner()}, network_mode="none")
+    mine = client.containers.create(
+        image, ["/nothing"], labels={container.OWNER: container.owner()}, network_mode="none"
+    )
     try:
         assert stray.id in [found.id for found in container.leftovers(client)]
         assert stray.short_id in container.clean(client)
@@ -222,10 +225,10 @@ def test_with_an_engine_auto_takes_docker() -> None:
 
 
 def test_where_nothing_can_work_auto_refuses_with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
-    from azr_sandbox import jail
+    from azr_sandbox import walls
 
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-    monkeypatch.setattr(jail.walls, "landlock_abi", lambda: 0)
+    monkeypatch.setattr(walls, "landlock_abi", lambda: 0)
     with pytest.raises(Unavailable, match=r"DOCKER_HOST.*Landlock"):
         make_runner("auto")
 

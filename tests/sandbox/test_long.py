@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from azr_sandbox import Program, Runner, make_runner, values
 from azr_sandbox.runner import BoxRunner
+from conftest import REAL, real
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-
-from conftest import REAL, real
 from sandbox.helpers import assert_clean, box_processes, read_lines
 
 pytestmark = pytest.mark.long
@@ -29,9 +28,7 @@ ATTACKS = [
     for line in read_lines("attacks.jsonl")
     if line["must"] != "timeout" and line["id"][:3] not in ("050", "074", "077", "081", "067", "118", "120")
 ]
-FLOODS = [
-    Program("import os\ndef f(x):\n while 1: os.write(x, b'x' * 65536)", [(fd,)]) for fd in (1, 2)
-]
+FLOODS = [Program("import os\ndef f(x):\n while 1: os.write(x, b'x' * 65536)", [(fd,)]) for fd in (1, 2)]
 
 
 def shared_memory() -> set[str]:
@@ -112,6 +109,8 @@ def test_memory_stays_flat_over_a_hundred_thousand_executions(name: str) -> None
             runner.run(batch)
         assert box_processes(runner) == pids
         grown = (resident_mb(pids) - box, resident_mb({os.getpid()}) - host)
-        print(f"{name}: 100,000 executions in {time.monotonic() - started:.0f} s; box {grown[0]:+.2f}, host {grown[1]:+.2f} MiB")
+        print(
+            f"{name}: 100,000 executions in {time.monotonic() - started:.0f} s; box {grown[0]:+.2f}, host {grown[1]:+.2f} MiB"
+        )
         assert grown[0] < 2.0
         assert grown[1] < 5.0

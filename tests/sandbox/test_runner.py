@@ -26,7 +26,6 @@ from azr_sandbox import (
 from azr_sandbox.runner import BoxRunner
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sandbox.helpers import call, read_lines
 from strategies import plain_data
 
@@ -185,7 +184,9 @@ ODD = [
 ]
 
 
-@given(st.lists(st.sampled_from([*ORDINARY[:40], *ODD[1:]]), min_size=1, max_size=12), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.sampled_from([*ORDINARY[:40], *ODD[1:]]), min_size=1, max_size=12), st.randoms(use_true_random=False)
+)
 def test_no_result_depends_on_the_batch_or_its_order(any_runner: Runner, batch: list[Program], random: object) -> None:
     alone = [plain(any_runner.run([program])[0]) for program in batch]
     order = list(range(len(batch)))
@@ -195,14 +196,25 @@ def test_no_result_depends_on_the_batch_or_its_order(any_runner: Runner, batch: 
 
 
 def test_expressions_are_evaluated_in_the_box(runner: Runner) -> None:
-    texts = ["list(range(3))", " 'a'.upper()\n", "dict(k=1)", "1) or True #", "open('/etc/passwd')", "x = 1", "(lambda: 3)()"]
+    texts = [
+        "list(range(3))",
+        " 'a'.upper()\n",
+        "dict(k=1)",
+        "1) or True #",
+        "open('/etc/passwd')",
+        "x = 1",
+        "(lambda: 3)()",
+    ]
     calls = runner.evaluate(texts)
     assert [c.value for c in calls] == [[0, 1, 2], "A", {"k": 1}, None, None, None, 3]
     assert [c.status for c in calls] == ["ok", "ok", "ok", "error", "error", "error", "ok"]
 
 
 def test_a_cost_is_measured_outside(runner: Runner) -> None:
-    cheap, dear = call(runner, "def f(): return 1"), call(runner, "def f():\n for i in range(10**7): pass\n return 'xxxx'")
+    cheap, dear = (
+        call(runner, "def f(): return 1"),
+        call(runner, "def f():\n for i in range(10**7): pass\n return 'xxxx'"),
+    )
     assert 0 < cheap.cost.cpu_s < dear.cost.cpu_s < 10
     assert dear.cost.output_bytes == 6
     assert call(runner, "def f():\n x = b'x' * (60 << 20)\n return 1").cost.memory_mb > 50

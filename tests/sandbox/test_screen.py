@@ -6,7 +6,6 @@ import pytest
 from azr_sandbox.screen import Rule, screen
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sandbox.helpers import read_lines
 from strategies import literal_like
 

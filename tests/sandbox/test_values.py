@@ -10,7 +10,6 @@ import pytest
 from azr_sandbox import NotPlainData, TooLong, values
 from hypothesis import given
 from hypothesis import strategies as st
-
 from strategies import literal_like, plain_data
 
 
@@ -34,7 +33,8 @@ def test_equal_is_equality_of_canonical_bytes(a: object, b: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [(1, 1.0), (1, True), (0, False), ([1], (1,)), ({1}, frozenset({1})), ("1", b"1"), (1.0, 1 + 0j), ("", None)]
+    ("a", "b"),
+    [(1, 1.0), (1, True), (0, False), ([1], (1,)), ({1}, frozenset({1})), ("1", b"1"), (1.0, 1 + 0j), ("", None)],
 )
 def test_equality_is_type_exact(a: object, b: object) -> None:
     assert not values.equal(a, b)
@@ -42,7 +42,13 @@ def test_equality_is_type_exact(a: object, b: object) -> None:
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [(math.nan, -math.nan), (0.0, -0.0), ({1: 2, 3: 4}, {3: 4, 1: 2}), ([math.nan], [math.nan]), ({"b", "a"}, {"a", "b"})],
+    [
+        (math.nan, -math.nan),
+        (0.0, -0.0),
+        ({1: 2, 3: 4}, {3: 4, 1: 2}),
+        ([math.nan], [math.nan]),
+        ({"b", "a"}, {"a", "b"}),
+    ],
 )
 def test_what_counts_as_equal(a: object, b: object) -> None:
     assert values.equal(a, b)
@@ -106,7 +112,9 @@ class Sneaky(int):
     __hash__ = int.__hash__
 
 
-@pytest.mark.parametrize("value", [Sneaky(1), [Sneaky(1)], {Sneaky(1): 1}, object(), range(3), iter([]), ..., bytearray()])
+@pytest.mark.parametrize(
+    "value", [Sneaky(1), [Sneaky(1)], {Sneaky(1): 1}, object(), range(3), iter([]), ..., bytearray()]
+)
 def test_subclasses_and_objects_are_not_plain(value: object) -> None:
     with pytest.raises(NotPlainData):
         values.render(value)

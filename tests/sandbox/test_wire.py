@@ -81,7 +81,6 @@ def test_the_zygote_refuses_a_host_that_speaks_garbage(jail_channel: socket.sock
 @pytest.fixture
 def jail_channel():  # type: ignore[no-untyped-def]
     from azr_sandbox import jail
-
     from conftest import missing
 
     if reason := jail.why_not():
@@ -141,5 +140,14 @@ def test_the_container_profile_allows_all_that_the_inner_filter_allows() -> None
     allowed = {name for rule in profile["syscalls"] for name in rule["names"]}
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
     assert {*walls._ALLOWED, *walls._ALLOWED_IF} <= allowed
-    assert not allowed & {"mount", "ptrace", "bpf", "unshare", "io_uring_setup", "keyctl", "userfaultfd", "open_by_handle_at"}
+    assert not allowed & {
+        "mount",
+        "ptrace",
+        "bpf",
+        "unshare",
+        "io_uring_setup",
+        "keyctl",
+        "userfaultfd",
+        "open_by_handle_at",
+    }
     assert os.path.exists(walls.__file__)

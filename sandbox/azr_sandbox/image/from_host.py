@@ -22,7 +22,9 @@ from . import LABEL, PACKAGE, REPOSITORY, add_file, add_inside_files, tag
 if TYPE_CHECKING:
     from docker import DockerClient
 
-_LEFT_OUT = re.compile(r"(site-packages|dist-packages|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-.*)")
+_LEFT_OUT = re.compile(
+    r"(site-packages|dist-packages|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-.*)"
+)
 
 
 def build(client: DockerClient) -> str:
