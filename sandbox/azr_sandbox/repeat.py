@@ -32,7 +32,7 @@ class Job:
     verdict: tuple[int, int, int, int, int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Outcome:
     """One execution of one call. `text` is the value's, or the error's; the value was read from it once."""
 
@@ -115,7 +115,7 @@ class Plan:
             found, rest = [loading] * len(order), 0
         else:
             self.loads[job.program].append(_Outcome(CallStatus.OK))
-            found = [_outcome(*record) for record in records[2:]]
+            found = [_outcome(tag, text) for tag, text in records[2:]]
             rest = max(0, len(order) - len(found) - 1)
             if len(found) < len(order):
                 found.append(ended)
@@ -141,9 +141,10 @@ class Plan:
         calls = tuple(
             _call(repeats[0][call][0], self.costs[index][call]) for call in range(len(self.programs[index].calls))
         )
-        alike = [list(chain.from_iterable(found)) for found in zip(*repeats, strict=True)] + [loads]
-        if any(not found[0].agrees(other) for found in alike if found for other in found[1:]):
-            return Run(RunStatus.NONDETERMINISTIC, calls)
+        if self.times > 1:
+            alike = [list(chain.from_iterable(found)) for found in zip(*repeats, strict=True)] + [loads]
+            if any(not found[0].agrees(other) for found in alike for other in found[1:]):
+                return Run(RunStatus.NONDETERMINISTIC, calls)
         bad = any(load.status is not CallStatus.OK for load in loads)
         bad = bad or any(call.status is not CallStatus.OK for call in calls)
         return Run(RunStatus.ERROR if bad else RunStatus.OK, calls)

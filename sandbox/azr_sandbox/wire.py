@@ -111,26 +111,22 @@ def read_records(stream: bytes, executions: int, output_bytes: int) -> list[tupl
         executions: how many records may follow `LOADED`.
         output_bytes: longest value, in bytes.
     """
-    longest = {VALUE: output_bytes, ERROR: MAX_ERROR_BYTES, NO_MEMORY: 0, NOT_PLAIN: 0, TOO_LONG: 0}
     records: list[tuple[int, bytes]] = []
-    at, end = 0, len(stream)
-    while end - at >= RECORD.size:
+    at, end, head, most = 0, len(stream), RECORD.size, executions + 2
+    longest = {READY: 0}  # what may come next, and how long
+    while end - at >= head:
         length, tag = RECORD.unpack_from(stream, at)
-        position = len(records)
-        if position == 0:
-            fits = tag == READY and length == 0
-        elif position == 1:
-            fits = (tag in (LOADED, NO_MEMORY) and length == 0) or (tag == ERROR and length <= MAX_ERROR_BYTES)
-        else:
-            fits = position < executions + 2 and records[1][0] == LOADED and length <= longest.get(tag, -1)
-        if not fits:
+        if length > longest.get(tag, -1):
             return None
-        at += RECORD.size
+        at += head
         if end - at < length:
-            break
+            return records
         records.append((tag, stream[at : at + length]))
         at += length
-    else:
-        if at < end and len(records) >= executions + 2:
-            return None  # a few bytes behind the last record
-    return records
+        if len(records) == 1:
+            longest = {LOADED: 0, NO_MEMORY: 0, ERROR: MAX_ERROR_BYTES}
+        elif len(records) == 2 and tag == LOADED:
+            longest = {VALUE: output_bytes, ERROR: MAX_ERROR_BYTES, NO_MEMORY: 0, NOT_PLAIN: 0, TOO_LONG: 0}
+        if len(records) == most or (len(records) == 2 and tag != LOADED):
+            longest = {}
+    return None if at < end and not longest else records  # a few bytes behind the last record

@@ -6,9 +6,13 @@ round measures all rivals, and medians over the rounds are compared.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import platform
+import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,6 +28,7 @@ import tyro
 from azr_sandbox import Limits, Program, SandboxError, make_runner, values
 from azr_sandbox import screen as screening
 from azr_sandbox.runner import BoxRunner
+from azr_sandbox.wire import WARM_MODULES
 from pebble import ProcessPool
 from rich.console import Console
 from rich.progress import Progress
@@ -34,6 +39,7 @@ TRIVIAL = [Program(f"def f(x):\n    return x + {number}\n", [(number,)]) for num
 ORDINARY = [
     json.loads(line) for line in (Path(__file__).parents[1] / "sandbox" / "ordinary.jsonl").read_text().splitlines()
 ]
+PRELOAD = "".join(f"import {name}\n" for name in WARM_MODULES)
 IMPORTS = "import collections\nimport dataclasses\nimport decimal\nimport json\nimport math\nimport re\n"
 FLOOR = """
 import gc, os, sys, time
@@ -62,9 +68,10 @@ def rate(work: Callable[[], Any], count: int) -> float:
 
 
 # --- the rivals -------------------------------------------------------------------------------------------------
-def floor() -> float:
+def floor(preload: str) -> float:
     """Fork, compile, run, pipe, wait: one process, nothing safe about it. Programs/s on one core."""
-    return float(subprocess.run([sys.executable, "-I", "-S", "-c", FLOOR], capture_output=True, check=True).stdout)
+    command = [sys.executable, "-I", "-S", "-c", preload + FLOOR]
+    return float(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
 def _script(program: Program) -> str:
@@ -108,34 +115,73 @@ def exec_container() -> Iterator[Callable[[], float]]:
         client.close()
 
 
-def exec_in_worker(job: tuple[str, tuple[Any, ...]]) -> str:
-    """What AZR's pool does with a program: no isolation."""
+def exec_bare(job: tuple[str, str]) -> str:
+    """The least that can be done with a program: no isolation, no limit."""
     space: dict[str, Any] = {}
     exec(job[0], space)
-    return repr(space["f"](*job[1]))
+    return repr(eval(job[1], space))
 
 
-@contextmanager
-def pebble_pool() -> Iterator[tuple[Callable[[list[Program]], float], Callable[[list[Program]], float]]]:
-    """A pebble ProcessPool with two workers: one task per call, and in chunks of 50. Calls/s."""
-    with ProcessPool(max_workers=2) as pool:
+def exec_as_azr(job: tuple[str, str]) -> tuple[str, str]:
+    """What AZR's executor does with a program, in the pool's worker: stdout captured, an alarm round each of the two
+    steps, no isolation."""
 
-        def jobs(programs: list[Program]) -> list[tuple[str, tuple[Any, ...]]]:
-            return [(program.source, tuple(call)) for program in programs for call in program.calls]
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError
 
-        def one_by_one(programs: list[Program]) -> float:
-            todo = jobs(programs)
-            started = time.perf_counter()
-            for future in [pool.schedule(exec_in_worker, args=[job], timeout=10) for job in todo]:
-                future.result()
-            return len(todo) / (time.perf_counter() - started)
+    @contextlib.contextmanager
+    def alarm() -> Iterator[None]:
+        before = signal.signal(signal.SIGALRM, late)
+        signal.setitimer(signal.ITIMER_REAL, 10)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
 
-        def in_chunks(programs: list[Program]) -> float:
-            todo = jobs(programs)
-            return rate(lambda: list(pool.map(exec_in_worker, todo, chunksize=50, timeout=60).result()), len(todo))
+    space: dict[str, Any] = {}
+    if re.search(r"(\s|^)?input\(", job[0]):
+        return "", "Error"
+    with contextlib.redirect_stdout(io.StringIO()):
+        with alarm():
+            exec(job[0], space)
+        with alarm():
+            answer = eval(job[1], space)
+    return repr(answer), "Done"
 
-        one_by_one(TRIVIAL[:10])
-        yield one_by_one, in_chunks
+
+class Pebble:
+    """A pebble ProcessPool with two workers: the pool of AZR's executor. One task per call."""
+
+    def __init__(self, pool: ProcessPool) -> None:
+        self.pool = pool
+        self.one_by_one(TRIVIAL[:10])
+
+    def _jobs(self, programs: list[Program]) -> list[tuple[str, str]]:
+        return [(program.source, f"f(*{tuple(call)!r})") for program in programs for call in program.calls]
+
+    def _map(self, work: Callable[[Any], Any], jobs: list[tuple[str, str]], chunk: int) -> None:
+        list(self.pool.map(work, jobs, chunksize=chunk, timeout=10 * chunk).result())
+
+    def one_by_one(self, programs: list[Program]) -> float:
+        """As AZR runs a single program: hand it in, wait for it. Calls/s."""
+        jobs = self._jobs(programs)
+
+        def work() -> None:
+            for job in jobs:
+                self._map(exec_as_azr, [job], 1)
+
+        return rate(work, len(jobs))
+
+    def batch(self, programs: list[Program]) -> float:
+        """As AZR runs a batch: all handed in at once, a task each. Calls/s."""
+        jobs = self._jobs(programs)
+        return rate(lambda: self._map(exec_as_azr, jobs, 1), len(jobs))
+
+    def bare_chunks(self, programs: list[Program]) -> float:
+        """As AZR does not: 50 to a task, and no guard at all. Calls/s."""
+        jobs = self._jobs(programs)
+        return rate(lambda: self._map(exec_bare, jobs, 50), len(jobs))
 
 
 # --- the box ----------------------------------------------------------------------------------------------------
@@ -166,7 +212,7 @@ def measure(name: str, rounds: int, step: Callable[[], None]) -> dict[str, Any]:
     with ExitStack() as stack:
         runner = stack.enter_context(make_runner(name))  # type: ignore[arg-type]
         assert isinstance(runner, BoxRunner)
-        single, chunked = stack.enter_context(pebble_pool())
+        pebble = Pebble(stack.enter_context(ProcessPool(max_workers=2)))
         docker_exec = None
         if name == "docker":
             docker_exec = stack.enter_context(exec_container())
@@ -179,16 +225,21 @@ def measure(name: str, rounds: int, step: Callable[[], None]) -> dict[str, Any]:
         many = ordinary()
         runner.run(plain)
         for _ in range(rounds):
-            note("floor per core, programs/s", floor())
+            note("floor per core, programs/s", floor(""))
+            note("floor per core with our modules at hand, programs/s", floor(PRELOAD))
             note("trivial, programs/s", len(plain) / seconds(runner, plain))
             note("fresh python -I -c, programs/s", fresh_interpreters())
             if docker_exec is not None:
                 note("docker exec, programs/s", docker_exec())
-            note("pebble one by one, programs/s", single(plain))
+            note("pebble one by one, programs/s", pebble.one_by_one(plain))
             for calls, programs in ((8, 200), (64, 60)):
                 work = with_calls(calls, programs)
                 note(f"{calls} calls a program, calls/s", programs * calls / seconds(runner, work))
-                note(f"pebble's best at {calls} calls, calls/s", max(single(work[:40]), chunked(work)))
+                note(
+                    f"pebble's best at {calls} calls, calls/s",
+                    max(pebble.one_by_one(work[:10]), pebble.batch(work[:60])),
+                )
+                note(f"pebble, bare, 50 a task, {calls} calls, calls/s", pebble.bare_chunks(work))
             once, twice = seconds(runner, many), seconds(runner, many, times=2)
             note("ordinary, programs/s", len(many) / once)
             note("ordinary with times=2, programs/s", len(many) / twice)
@@ -216,6 +267,11 @@ def ratios(m: dict[str, float]) -> Iterator[tuple[str, float, str]]:
     if "docker exec, programs/s" in m:
         yield "trivial, x docker exec", trivial / m["docker exec, programs/s"], ">= 80"
     yield "trivial, x floor times cores", trivial / (m["floor per core, programs/s"] * CORES), ">= 0.75"
+    yield (
+        "trivial, x the floor with our modules at hand, times cores",
+        trivial / (m["floor per core with our modules at hand, programs/s"] * CORES),
+        "",
+    )
     yield "trivial, x pebble one by one", trivial / m["pebble one by one, programs/s"], "aim 1.0"
     for calls, wanted in ((8, ">= 2"), (64, ">= 10")):
         best = m[f"pebble's best at {calls} calls, calls/s"]
@@ -259,7 +315,7 @@ def main(options: Options) -> None:
     }
     with Progress(console=Console(stderr=True)) as progress:
         for name in options.runners:
-            task = progress.add_task(name, total=options.rounds * 15)
+            task = progress.add_task(name, total=options.rounds * 19)
             try:
                 m = measure(name, options.rounds, lambda task=task: progress.advance(task))  # type: ignore[misc]
             except SandboxError as error:
