@@ -341,32 +341,34 @@ class Zygote:
         idle.register(self.channel, select.POLLIN)
         idle.register(self.lifeline, 0)
         while self.lifeline not in dict(idle.poll()) and (header := _receive(self.channel, wire.REQUEST.size)):
-            magic, length, *_, print_bytes, _ = wire.REQUEST.unpack(header)
-            if magic != wire.MAGIC or length > wire.MAX_PAYLOAD:
+            request = wire.REQUEST.unpack(header)
+            if request[0] != wire.MAGIC or request[1] > wire.MAX_PAYLOAD:
                 return
             started = time.monotonic()
             report, report_w = os.pipe2(os.O_CLOEXEC)
             pid = os.fork()
             if pid == 0:
-                _be_child(self, header, report, report_w)
+                _be_child(self, request, report, report_w)
             os.close(report_w)
             pidfd = os.pidfd_open(pid)
             ending = select.poll()
             ending.register(pidfd, select.POLLIN)
+            ending.register(self.prints, select.POLLIN)
             cause, printed = wire.EXITED, 0
             # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke
             # at each of 64 records would take their core.
-            if not ending.poll(_PATIENCE_MS):
-                watch = _Watch(self, pid, pidfd, report, started, header)
+            quick = ending.poll(_PATIENCE_MS) == [(pidfd, select.POLLIN)]  # it is gone, and has printed nothing
+            if not quick:
+                watch = _Watch(self, pid, pidfd, report, started, request)
                 cause, printed = watch.until_it_ends(), watch.printed
             _, status, usage = os.wait4(pid, 0)
             wall_us = int((time.monotonic() - started) * 1e6)
             os.close(pidfd)
             self._sweep()
-            while self.drain(report):
+            while self.drain(report) and self.held == wire.MAX_FRAME:  # nobody writes any more: else it is empty
                 pass
             os.close(report)
-            if printed + self.drain_prints() > print_bytes and cause == wire.EXITED:
+            if not quick and printed + self.drain_prints() > request[8] and cause == wire.EXITED:
                 cause = wire.FLOODED
             ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
             code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
@@ -428,9 +430,11 @@ class Zygote:
 class _Watch:
     """A child that lives long: its clocks, its limits, its floods."""
 
-    def __init__(self, zygote: Zygote, pid: int, pidfd: int, report: int, started: float, header: bytes) -> None:
+    def __init__(
+        self, zygote: Zygote, pid: int, pidfd: int, report: int, started: float, request: tuple[int, ...]
+    ) -> None:
         self.zygote, self.pid, self.pidfd, self.report, self.started = zygote, pid, pidfd, report, started
-        _, _, executions, cpu_ms, wall_ms, idle_ms, _, output_bytes, self.print_bytes, _ = wire.REQUEST.unpack(header)
+        _, _, executions, cpu_ms, wall_ms, idle_ms, _, output_bytes, self.print_bytes, _ = request
         self.cpu_s, self.wall_s, self.idle_s = cpu_ms / 1e3, wall_ms / 1e3, idle_ms / 1e3
         self.most_records, self.longest_record = executions + 2, max(output_bytes, wire.MAX_ERROR_BYTES)
         self.clock = (~pid << 3) | 2  # the kernel's name for that process's CPU clock
@@ -531,10 +535,10 @@ def _send(fd: int, *parts: bytes | memoryview) -> None:
 
 
 # --- children ---------------------------------------------------------------------------------------------------
-def _be_child(zygote: Zygote, header: bytes, report: int, report_w: int) -> NoReturn:
+def _be_child(zygote: Zygote, request: tuple[int, ...], report: int, report_w: int) -> NoReturn:
     """Read the program, go behind the last walls, run it, write its records, exit. Never returns."""
     try:
-        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags = wire.REQUEST.unpack(header)
+        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags = request
         work = _receive(zygote.channel, length)
         os.close(zygote.channel)
         os.close(report)
