@@ -124,6 +124,8 @@ def execute(box: Box, jobs: Iterable[Job], finish: Callable[[Job], Iterable[Job]
                 raise Lost("a zygote is silent")
             if not slot.flying:  # it was idle when another slot's job gave a further one
                 _load(box, slot, waiting, len(slots))
+    if any(slot.frames.pending or slot.report for slot in slots):
+        raise Lost("a zygote says more than it was asked")
 
 
 def _load(box: Box, slot: _Slot, waiting: list[deque[Job]], slots: int) -> None:
@@ -164,10 +166,11 @@ def _receive(channel: socket.socket, slot: _Slot) -> Iterator[Job]:
                     raise Lost("a zygote sends more than a child can write")
             elif kind == wire.END and len(body) == wire.VERDICT.size and slot.flying:
                 job = slot.flying.popleft()
-                job.report, job.verdict = b"".join(slot.report), wire.VERDICT.unpack(body)
+                *verdict, ticket = wire.VERDICT.unpack(body)
+                if ticket != job.ticket:
+                    raise Lost("a zygote answers what was not asked")
+                job.report, job.verdict = b"".join(slot.report), tuple(verdict)
                 slot.report, slot.size, slot.since = [], 0, time.monotonic()
-                if not job.report and job.verdict[0] == wire.EXITED:
-                    raise Lost("a child could not be set up")  # before it had read its program
                 yield job
             else:
                 raise Lost("a zygote speaks out of turn")

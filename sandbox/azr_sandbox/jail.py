@@ -50,7 +50,10 @@ def start(slots: int) -> dispatch.Box:
         raise Unavailable(reason)
     for name in worker.INSIDE:  # a zygote that had to compile its own code would carry 2 MB more into every fork
         compileall.compile_file(os.path.join(os.path.dirname(__file__), name), quiet=2)
-    pairs = [socket.socketpair() for _ in range(dispatch.KINDS * slots)]
+    try:
+        pairs = [socket.socketpair() for _ in range(dispatch.KINDS * slots)]
+    except OSError as error:
+        raise Unavailable(f"{slots} slots need {2 * dispatch.KINDS * slots} open files (ulimit -n): {error}") from None
     token = secrets.token_hex(16)
     complaints = tempfile.TemporaryFile()
     process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -32,19 +31,20 @@ class Program:
     entry: str = "f"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.source, str):
+        if type(self.source) is not str:
             raise BadProgram(f"a source must be text, not {type(self.source).__name__}")
         if len(self.source) > MAX_SOURCE_CHARS:
             raise BadProgram(f"a source may have {MAX_SOURCE_CHARS:,} characters, this one has {len(self.source):,}")
-        if not isinstance(self.entry, str) or not self.entry.isidentifier():
-            raise BadProgram(f"the entry must be the name of a function, not {self.entry!r}")
+        if type(self.entry) is not str or not self.entry.isidentifier():
+            raise BadProgram("the entry must be the name of a function")
         if not isinstance(self.calls, (list, tuple)):
             raise BadProgram(f"calls must be a list of argument tuples, not {type(self.calls).__name__}")
         if len(self.calls) > MAX_CALLS:
             raise BadProgram(f"a program may have {MAX_CALLS:,} calls, this one has {len(self.calls):,}: split it")
         for call in self.calls:
             if not isinstance(call, (list, tuple)):
-                raise BadProgram(f"a call is a tuple of arguments, not {call!r}: write (x,) for one argument")
+                kind = type(call).__name__
+                raise BadProgram(f"a call is a tuple of arguments, not {kind}: write (x,) for one argument")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,17 @@ class Limits:
     wall_s: float = 10.0
     idle_s: float = 2.0
     memory_mb: int = 256
-    output_bytes: int = 64 * 1024
+    output_bytes: int = 16 * 1024
     print_bytes: int = 1024 * 1024
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, (kind, ceiling) = getattr(self, field.name), _CEILINGS[field.name]
             if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
-                raise BadLimits(f"{field.name} must be {'a number' if kind is float else 'an int'}, not {value!r}")
-            if not (math.isfinite(value) and 0 < value <= ceiling):
-                raise BadLimits(f"{field.name} must be above 0 and at most {ceiling:,}, not {value!r}")
+                wanted, kind_is = "a number" if kind is float else "an int", type(value).__name__
+                raise BadLimits(f"{field.name} must be {wanted}, not {kind_is}")
+            if not 0 < value <= ceiling:  # false for nan too
+                raise BadLimits(f"{field.name} must be above 0 and at most {ceiling:,}")
 
 
 _CEILINGS: dict[str, tuple[type, int]] = {

@@ -8,8 +8,9 @@ nothing: the calls behind it are made in a child of their own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from math import ceil
 
@@ -27,25 +28,29 @@ class Job:
     order: tuple[int, ...]
     request: bytes
     kind: int  # of zygote: 2 * hash seed + warm
+    ticket: int  # what the answer must repeat
     patience_s: float
     report: bytes = b""
-    verdict: tuple[int, int, int, int, int, int] | None = None
+    verdict: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """One execution of one call. `text` is the value's, or the error's; the value was read from it once."""
+    """One execution of one call. `text` is the value's, or the error's. It is read only where it must be: reading
+    costs the host more than writing costs a program."""
 
     status: CallStatus
     text: bytes = b""
-    value: object = field(default=None, compare=False)
 
     def agrees(self, other: _Outcome) -> bool:
         if self == other:
             return True
         if self.status is not other.status or self.status is not CallStatus.OK or not (self.text and other.text):
             return False
-        return values.equal(self.value, other.value)  # the order of a dict does not count
+        try:
+            return values.equal(_value(self), _value(other))  # the order of a dict does not count
+        except NotPlainData:
+            return False
 
 
 class Plan:
@@ -54,20 +59,24 @@ class Plan:
     def __init__(self, programs: Sequence[Program], limits: Limits, times: int, isolate_calls: bool, flags: int = 0):
         self.programs, self.limits, self.times, self.flags = programs, limits, times, flags
         self.isolate_calls = isolate_calls
+        self.arguments: list[list[bytes]] = []  # packed, by program and call
         for position, program in enumerate(programs):
-            for call in program.calls:
+            packed = []
+            for number, call in enumerate(program.calls):
                 try:
                     values.check(tuple(call))
                 except NotPlainData as error:
-                    raise NotPlainData(f"program {position}, arguments {call!r:.80}: {error}") from None
+                    raise NotPlainData(f"program {position}, call {number}: {error}") from None
+                packed.append(wire.pack_arguments(call))
+                if len(packed[-1]) + len(program.source) * 4 > wire.MAX_PAYLOAD // 2:
+                    raise BadProgram(f"program {position}, call {number}: more than {wire.MAX_PAYLOAD >> 21} MiB")
+            self.arguments.append(packed)
         # By program, repeat and call: its outcomes in the order of execution.
         self.outcomes: list[list[list[list[_Outcome]]]] = [
             [[[] for _ in program.calls] for _ in range(times)] for program in programs
         ]
         self.loads: list[list[_Outcome]] = [[] for _ in programs]  # by program: how each child's load went
         self.costs: list[list[Cost | None]] = [[None] * len(program.calls) for program in programs]
-        most = wire.MAX_REPORT_BYTES // (limits.output_bytes + wire.RECORD.size)
-        self.most_executions = max(1, most)
 
     def jobs(self) -> Iterator[Job]:
         """Every job of the batch, the first repeats first."""
@@ -81,25 +90,33 @@ class Plan:
                     yield from self._split(index, repeat, order)
 
     def _split(self, program: int, repeat: int, order: tuple[int, ...]) -> Iterator[Job]:
-        for start in range(0, max(1, len(order)), self.most_executions):
-            yield self._job(program, repeat, order[start : start + self.most_executions])
+        """One job, or several where one child's request or report would be too large."""
+        most = max(1, wire.MAX_REPORT_BYTES // (self.limits.output_bytes + wire.RECORD.size))
+        sizes, start, room, held = self.arguments[program], 0, wire.MAX_PAYLOAD // 2, set[int]()
+        for place, call in enumerate(order):
+            room -= 0 if call in held else len(sizes[call])
+            if place > start and (room < 0 or place - start == most):
+                yield self._job(program, repeat, order[start:place])
+                start, room, held = place, wire.MAX_PAYLOAD // 2 - len(sizes[call]), set()
+            held.add(call)
+        yield self._job(program, repeat, order[start:])
 
     def _job(self, index: int, repeat: int, order: tuple[int, ...]) -> Job:
         program, limits = self.programs[index], self.limits
         calls = sorted(set(order))
         place = {call: position for position, call in enumerate(calls)}
+        packed, ticket = self.arguments[index], int.from_bytes(os.urandom(8), "little")
         payload = wire.payload(
-            program.source, program.entry, [program.calls[call] for call in calls], [place[call] for call in order]
+            program.source, program.entry, [packed[call] for call in calls], [place[call] for call in order]
         )
-        if len(payload) > wire.MAX_PAYLOAD:
-            raise BadProgram(f"program {index} with its arguments is larger than {wire.MAX_PAYLOAD >> 20} MiB")
         flags = self.flags | (wire.SQUEEZED if repeat % 2 else 0)
         header = wire.REQUEST.pack(
             wire.MAGIC, len(payload), len(order), ceil(limits.cpu_s * 1e3), ceil(limits.wall_s * 1e3),
-            ceil(limits.idle_s * 1e3), limits.memory_mb << 20, limits.output_bytes, limits.print_bytes, flags,
+            ceil(limits.idle_s * 1e3), limits.memory_mb << 20, limits.output_bytes, limits.print_bytes, flags, ticket,
         )  # fmt: skip
         kind = 2 * (repeat % len(wire.HASH_SEEDS)) + wire.needs_imports(program.source)
-        return Job(index, repeat, order, header + payload, kind, (len(order) + 1) * limits.wall_s + 30.0)
+        patience_s = (len(order) + 1) * limits.wall_s + 90.0
+        return Job(index, repeat, order, header + payload, kind, ticket, patience_s)
 
     def take(self, job: Job) -> Iterator[Job]:
         """Take a job back, with its report. Yields the job for what a killed child could not get to."""
@@ -109,13 +126,13 @@ class Plan:
         ended = self._ending(job.verdict)
         if records is None:
             found, rest = [_Outcome(CallStatus.KILLED)] * len(order), 0
-        elif len(records) < 2 or records[1][0] != wire.LOADED:  # it never got to a call
-            loading = _outcome(*records[1]) if len(records) > 1 else ended
+        elif not records or records[0][0] != wire.LOADED:  # it never got to a call
+            loading = _outcome(*records[0]) if records else ended
             self.loads[job.program].append(loading)
             found, rest = [loading] * len(order), 0
         else:
             self.loads[job.program].append(_Outcome(CallStatus.OK))
-            found = [_outcome(tag, text) for tag, text in records[2:]]
+            found = [_outcome(tag, text) for tag, text in records[1:]]
             rest = max(0, len(order) - len(found) - 1)
             if len(found) < len(order):
                 found.append(ended)
@@ -126,8 +143,8 @@ class Plan:
         if rest:
             yield self._job(job.program, job.repeat, order[len(order) - rest :])
 
-    def _ending(self, verdict: tuple[int, int, int, int, int, int]) -> _Outcome:
-        cause, signal, _, _, _, _ = verdict
+    def _ending(self, verdict: tuple[int, ...]) -> _Outcome:
+        cause, signal, *_ = verdict
         if cause == wire.OUT_OF_CPU or (cause == wire.EXITED and signal == 24):  # SIGXCPU, the back-stop
             return _Outcome(CallStatus.CPU_LIMIT)
         return _Outcome(CallStatus.WALL_LIMIT if cause == wire.OUT_OF_WALL else CallStatus.KILLED)
@@ -160,25 +177,37 @@ _STATUS = {
 
 
 def _outcome(tag: int, text: bytes) -> _Outcome:
-    """What a record says. A child writes only what `render` gives; other text is a forgery, and no data."""
-    if tag != wire.VALUE:
-        return _Outcome(_STATUS[tag], text)
+    return _Outcome(_STATUS[tag], text)
+
+
+def _value(outcome: _Outcome) -> object:
+    """The value of an outcome. A child writes only what `render` gives: other text is a forgery, and no data.
+
+    Raises:
+        NotPlainData: it is a forgery.
+    """
     try:
-        return _Outcome(CallStatus.OK, text, values.parse(text.decode("utf-8")))
-    except (NotPlainData, UnicodeDecodeError):
-        return _Outcome(CallStatus.NOT_PLAIN_DATA)
+        text = outcome.text.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotPlainData("not UTF-8") from None
+    return values.parse(text)
 
 
 def _call(outcome: _Outcome, cost: Cost | None) -> Call:
     assert cost is not None
+    if outcome.status is CallStatus.OK:
+        try:
+            return Call(CallStatus.OK, _value(outcome), None, cost)
+        except NotPlainData:
+            return Call(CallStatus.NOT_PLAIN_DATA, None, None, cost)
     if outcome.status is not CallStatus.ERROR:
-        return Call(outcome.status, outcome.value, None, cost)
+        return Call(outcome.status, None, None, cost)
     kind, _, line = outcome.text.partition(b"\0")
     known = kind.decode("ascii", "replace") or None
     return Call(CallStatus.ERROR, None, ErrorInfo(known, int(line) or None if line.isdigit() else None), cost)
 
 
-def _cost(verdict: tuple[int, int, int, int, int, int], found: Sequence[_Outcome]) -> Cost:
+def _cost(verdict: tuple[int, ...], found: Sequence[_Outcome]) -> Cost:
     _, _, _, cpu_us, wall_us, memory_kib = verdict
     return Cost(cpu_us / 1e6, wall_us / 1e6, memory_kib / 1024, max((len(one.text) for one in found), default=0))
 

@@ -94,8 +94,8 @@ class PlanRunner:
 
     def evaluate(self, expressions: Sequence[str], times: int = 1) -> list[Call]:
         """See `Runner.evaluate`."""
-        if isinstance(expressions, str):
-            raise BadProgram("evaluate() takes a list of expressions, not one text")
+        if isinstance(expressions, str) or not isinstance(expressions, Iterable):
+            raise BadProgram("evaluate() takes a list of expressions")
         plan = self._plan([Program(text, [()], entry="expression") for text in expressions], times, False, True)
         self._execute(plan)
         return [run.calls[0] for run in plan.runs()]
@@ -110,7 +110,7 @@ class PlanRunner:
             if not isinstance(program, Program):
                 raise BadProgram(f"run() takes Program values, not {type(program).__name__}")
         if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= MAX_TIMES:
-            raise BadRequest(f"times must be from 1 to {MAX_TIMES}, not {times!r}")
+            raise BadRequest(f"times must be an int from 1 to {MAX_TIMES}")
         return Plan(programs, self.limits, times, isolate, wire.EXPRESSION if expressions else 0)
 
     def _execute(self, plan: Plan) -> None:
@@ -145,8 +145,12 @@ class BoxRunner(PlanRunner):
         self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
 
     def _execute(self, plan: Plan) -> None:
+        if self._owner != os.getpid():  # forked, perhaps while another thread held it
+            self._lock = threading.Lock()
         with self._lock:
-            if self._owner != os.getpid():  # forked: the channels belong to our parent
+            if self._closed:
+                raise RunnerClosed("this runner was closed by another thread")
+            if self._owner != os.getpid():  # the channels belong to our parent
                 self._restart(close=False)
             unfinished: dict[int, Job] = {id(job): job for job in plan.jobs()}
 
@@ -191,7 +195,10 @@ class BoxRunner(PlanRunner):
     def close(self) -> None:
         """See `Runner.close`."""
         super().close()
-        self._finalizer()
+        if self._owner != os.getpid():
+            return
+        with self._lock:  # a batch of another thread ends first
+            self._finalizer()
 
 
 def _end(boxes: list[dispatch.Box], owner: int) -> None:
@@ -230,7 +237,7 @@ def make_runner(
     if slots is None:
         slots = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= 256:
-        raise BadRequest(f"slots must be from 1 to 256, not {slots!r}")
+        raise BadRequest("slots must be an int from 1 to 256")
     if name == "docker":
         return _docker(limits, slots, runtime, image)
     if name == "jail":

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
+from . import quiet
 from .wire import WARM_MODULES
 
 
@@ -72,9 +72,7 @@ def screen(source: str) -> Finding | None:
     Raises nothing on any text: what Python can not read is a `Rule.SYNTAX` finding.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+        tree = quiet.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Finding(Rule.SYNTAX, str(error)[:200], getattr(error, "lineno", None))
     modules: set[str] = set()

@@ -38,7 +38,7 @@ class SubprocessRunner(PlanRunner):
                 jobs = [more for job in pool.map(self._one, jobs) for more in plan.take(job)]
 
     def _one(self, job: Job) -> Job:
-        (_, _, executions, _, _, _, _, output_bytes, _, flags) = wire.REQUEST.unpack_from(job.request)
+        (_, _, executions, _, _, _, _, output_bytes, _, flags, _) = wire.REQUEST.unpack_from(job.request)
         where = os.path.dirname(__file__)
         command = [
             sys.executable,

@@ -165,15 +165,10 @@ def parse(text: str, max_chars: int = MAX_CHARS) -> object:
     text = text.strip()
     if text.isdecimal() and text.isascii() and len(text) < 19 and (text[0] != "0" or text == "0"):
         return int(text)  # the commonest value by far, without Python's parser
-    # Not needed inside the box, where they would cost every child time.
-    import ast
-    import warnings
+    from . import quiet  # never needed inside the box, where it would cost every child time
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # '\d' and '1or 2' warn when they are read
-            tree = ast.parse(text, mode="eval").body
-        return _read(tree, 0)
+        return _read(quiet.parse(text, "eval").body, 0)  # type: ignore[attr-defined]
     except NotPlainData:
         raise
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError, OverflowError) as error:
@@ -183,10 +178,12 @@ def parse(text: str, max_chars: int = MAX_CHARS) -> object:
 def _read(node: ast.expr, depth: int) -> object:
     import ast
 
-    if depth > MAX_DEPTH:
+    if depth > MAX_DEPTH or (depth == MAX_DEPTH and isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict)):
         raise NotPlainData(f"nested deeper than {MAX_DEPTH} containers")
     match node:
         case ast.Constant(value=value) if type(value) in _SCALARS or type(value) is complex:
+            if type(value) is int and value.bit_length() > MAX_INT_BITS:
+                raise TooLong(f"an integer of more than {MAX_INT_BITS} bits")
             return value
         case ast.List(elts=items):
             return [_read(item, depth + 1) for item in items]

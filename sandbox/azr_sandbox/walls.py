@@ -209,13 +209,13 @@ _ALLOWED = {
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15,
     "pread64": 17, "readv": 19, "writev": 20, "access": 21, "select": 23, "sched_yield": 24, "mremap": 25,
     "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getitimer": 36, "alarm": 37, "setitimer": 38, "exit": 60,
-    "wait4": 61, "kill": 62, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrlimit": 97, "getuid": 102,
-    "getgid": 104, "geteuid": 107, "getegid": 108, "getppid": 110, "setresuid": 117, "rt_sigpending": 127,
-    "rt_sigtimedwait": 128, "rt_sigsuspend": 130, "sigaltstack": 131, "gettid": 186, "tkill": 200, "time": 201,
+    "wait4": 61, "kill": 62, "getcwd": 79, "readlink": 89, "gettimeofday": 96, "getrlimit": 97,
+    "getppid": 110, "setresuid": 117, "rt_sigpending": 127,
+    "rt_sigtimedwait": 128, "rt_sigsuspend": 130, "sigaltstack": 131, "tkill": 200, "time": 201,
     "futex": 202, "getdents64": 217, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229,
     "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "waitid": 247, "openat": 257, "newfstatat": 262,
     "readlinkat": 267, "faccessat": 269, "pselect6": 270, "ppoll": 271, "set_robust_list": 273, "dup3": 292,
-    "pipe2": 293, "preadv": 295, "statx": 332, "rseq": 334, "landlock_restrict_self": 446,
+    "preadv": 295, "statx": 332, "rseq": 334, "landlock_restrict_self": 446,
     "pidfd_open": 434, "close_range": 436, "faccessat2": 439,
 }  # fmt: skip
 # Allowed for some values of one argument only: (number, index of the argument, values).

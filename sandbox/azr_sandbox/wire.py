@@ -35,22 +35,25 @@ def needs_imports(source: str) -> bool:
 
 # --- requests: host -> child ------------------------------------------------------------------------------------
 MAGIC = 0x31525A41  # "AZR1"
-# magic, payload bytes, executions, cpu ms, wall ms, idle ms, memory bytes, output bytes, print bytes, flags
-REQUEST = Struct("<IIIIIIQIII")
+# magic, payload bytes, executions, cpu ms, wall ms, idle ms, memory bytes, output bytes, print bytes, flags, ticket
+REQUEST = Struct("<IIIIIIQIIIQ")
 SQUEEZED = 1  # run inside tighter limits: a result that changes hangs on a limit
 EXPRESSION = 2  # the source is one expression, not a module
-MAX_PAYLOAD = 1 << 28
+MAX_PAYLOAD = 1 << 24  # of one child
 
 
-def payload(source: str, entry: str, arguments: Sequence[object], order: Sequence[int]) -> bytes:
-    """Pack what a child needs: the source, the entry, each call's arguments as bytes of their own, the order.
+def pack_arguments(call: Sequence[object]) -> bytes:
+    """The arguments of one call as bytes: plain data, lone surrogates and all.
 
     marshal version 2 keeps no references, so that two arguments never share an object by accident. It is read only
     inside the box, by a process that dies after it.
     """
-    blobs = tuple(marshal.dumps(tuple(call), 2) for call in arguments)  # type: ignore[arg-type]
-    # Lone surrogates are legal in a str; marshal carries them.
-    return marshal.dumps((source, entry, blobs, tuple(order)), 2)
+    return marshal.dumps(tuple(call), 2)  # type: ignore[arg-type]
+
+
+def payload(source: str, entry: str, arguments: Sequence[bytes], order: Sequence[int]) -> bytes:
+    """Pack what a child needs: the source, the entry, each call's packed arguments, the order to make the calls in."""
+    return marshal.dumps((source, entry, tuple(arguments), tuple(order)), 2)
 
 
 # --- replies: zygote -> host ------------------------------------------------------------------------------------
@@ -58,8 +61,9 @@ FRAME = Struct("<IBI")  # magic, kind, bytes that follow
 HELLO, DATA, END = 1, 2, 3
 MAX_FRAME = 1 << 16
 
-# cause, signal, exit code, cpu us, wall us, KiB of peak resident memory beyond the zygote's
-VERDICT = Struct("<BBBQQQ")
+# cause, signal, exit code, cpu us, wall us, KiB of peak resident memory beyond the zygote's, the request's ticket:
+# a number that the host draws for each request, so that no other bytes can pass for one
+VERDICT = Struct("<BBBQQQQ")
 EXITED, OUT_OF_CPU, OUT_OF_WALL, FLOODED, STOPPED = 0, 1, 2, 3, 4
 
 
@@ -91,10 +95,15 @@ class Frames:
             at += length
         self._rest = rest[at:]
 
+    @property
+    def pending(self) -> bool:
+        """Whether there are bytes of a frame that is not whole."""
+        return bool(self._rest)
+
 
 # --- records: child -> host, carried inside DATA frames -----------------------------------------------------------
 RECORD = Struct("<IB")  # bytes that follow, tag
-READY, LOADED, VALUE, ERROR, NO_MEMORY, NOT_PLAIN, TOO_LONG = b"RLVEMPO"
+LOADED, VALUE, ERROR, NO_MEMORY, NOT_PLAIN, TOO_LONG = b"LVEMPO"
 MAX_ERROR_BYTES = 256
 MAX_REPORT_BYTES = 1 << 26  # of one child: the host makes no request that could bring more
 
@@ -102,9 +111,8 @@ MAX_REPORT_BYTES = 1 << 26  # of one child: the host makes no request that could
 def read_records(stream: bytes, executions: int, output_bytes: int) -> list[tuple[int, bytes]] | None:
     """Read a child's whole report, or None where it is not one.
 
-    A report is `READY`, written before the program is touched, then `LOADED`, then at most one record per execution;
-    or `READY` and the one record of a load that failed. It may stop early, between two records or inside one (the
-    child was killed), but it holds nothing else.
+    A report is `LOADED` and then at most one record per execution, or the one record of a load that failed. It may
+    stop early, between two records or inside one (the child was killed), but it holds nothing else.
 
     Args:
         stream: every byte that the child wrote.
@@ -112,8 +120,8 @@ def read_records(stream: bytes, executions: int, output_bytes: int) -> list[tupl
         output_bytes: longest value, in bytes.
     """
     records: list[tuple[int, bytes]] = []
-    at, end, head, most = 0, len(stream), RECORD.size, executions + 2
-    longest = {READY: 0}  # what may come next, and how long
+    at, end, head, most = 0, len(stream), RECORD.size, executions + 1
+    longest = {LOADED: 0, NO_MEMORY: 0, ERROR: MAX_ERROR_BYTES}  # what may come next, and how long
     while end - at >= head:
         length, tag = RECORD.unpack_from(stream, at)
         if length > longest.get(tag, -1):
@@ -123,10 +131,8 @@ def read_records(stream: bytes, executions: int, output_bytes: int) -> list[tupl
             return records
         records.append((tag, stream[at : at + length]))
         at += length
-        if len(records) == 1:
-            longest = {LOADED: 0, NO_MEMORY: 0, ERROR: MAX_ERROR_BYTES}
-        elif len(records) == 2 and tag == LOADED:
+        if len(records) == 1 and tag == LOADED:
             longest = {VALUE: output_bytes, ERROR: MAX_ERROR_BYTES, NO_MEMORY: 0, NOT_PLAIN: 0, TOO_LONG: 0}
-        if len(records) == most or (len(records) == 2 and tag != LOADED):
+        if len(records) == most or records[0][0] != LOADED:
             longest = {}
     return None if at < end and not longest else records  # a few bytes behind the last record

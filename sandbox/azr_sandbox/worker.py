@@ -10,6 +10,7 @@ can be: every page that a zygote touches costs every child.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import marshal
 import os
@@ -38,6 +39,7 @@ INSIDE = ("errors.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.p
 FLAG_VIEW = "view"  # the box has left the machine's file system
 FLAG_NO_FENCE = "no-fence"  # for a container runtime that brings its own kernel (gVisor): no Landlock, no seccomp
 
+_SETUP_MS = 60_000  # the longest silence while a request arrives
 _PATIENCE_MS = 20  # a child that lives longer is watched closely; almost none does
 _IDLE_SHARE = 0.01  # of a core: less is idleness
 _UID_SPAN = 1 << 12  # uids set aside for one box
@@ -59,12 +61,16 @@ def main(arguments: list[str]) -> NoReturn:
             one file descriptor per channel.
     """
     seed, uid_base, slots = int(arguments[0]), int(arguments[1]), int(arguments[5])
-    transport, token, flags = arguments[2], arguments[3], arguments[4]
+    transport, token, flags = arguments[2], [arguments[3]], arguments[4]
+    # The token differs from box to box: it is emptied once it is used, so that no program's answer can hang on it.
+    arguments[3], sys.argv[:], sys.orig_argv[:] = "", [""], [""]
     if seed == 0:
         os.chdir("/")
         walls.adopt_orphans()
         if os.geteuid() == 0:
             uid_base = pick_uids()
+            if uid_base < 0:
+                raise walls.NoWall("root can not give programs a uid of their own here: start it as an ordinary user")
             if transport == "fds" and walls.leave_the_machine(needed_paths()):
                 flags += FLAG_VIEW
     channels = [int(fd) for fd in arguments[6:]] or connect(transport, token, slots)
@@ -77,7 +83,7 @@ def main(arguments: list[str]) -> NoReturn:
     wait_and_end(zygotes.pids)
 
 
-def connect(transport: str, token: str, slots: int) -> list[int]:
+def connect(transport: str, token: list[str], slots: int) -> list[int]:
     """Open the channels: (seed, warm, slot), the slots first."""
     if transport == "stdio":
         return wire_to_stdio(4 * slots)
@@ -87,7 +93,7 @@ def connect(transport: str, token: str, slots: int) -> list[int]:
     for index in range(4 * slots):
         channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         channel.connect(transport.removeprefix("unix:"))
-        channel.sendall(_U32.pack(index) + token.encode())
+        channel.sendall(_U32.pack(index) + token[0].encode())
         channels.append(channel.detach())
     return channels
 
@@ -115,12 +121,24 @@ def wire_to_stdio(count: int) -> list[int]:
     return channels
 
 
-def start_twin(uid_base: int, token: str, flags: str, slots: int, channels: list[int]) -> None:
+def start_twin(uid_base: int, token: list[str], flags: str, slots: int, channels: list[int]) -> None:
     """Start the second template: the same program with another hash seed, so another interpreter."""
     for channel in channels:
         os.set_inheritable(channel, True)
     here = os.path.dirname(os.path.abspath(__file__))
-    arguments = [sys.executable, *PYTHON_FLAGS, "-c", LAUNCHER, here, "main", "1", str(uid_base), "fds", token, flags]
+    arguments = [
+        sys.executable,
+        *PYTHON_FLAGS,
+        "-c",
+        LAUNCHER,
+        here,
+        "main",
+        "1",
+        str(uid_base),
+        "fds",
+        token[0],
+        flags,
+    ]
     arguments += [str(slots), *map(str, channels)]
     if os.fork() == 0:
         try:
@@ -195,7 +213,7 @@ def _kill(pid: int) -> None:
 class Zygotes:
     """Forks one zygote per channel: first those without modules, then, with the modules imported, the warm ones."""
 
-    def __init__(self, seed: int, uid_base: int, token: str, flags: str, channels: list[int]) -> None:
+    def __init__(self, seed: int, uid_base: int, token: list[str], flags: str, channels: list[int]) -> None:
         self.pids: set[int] = set()
         slots = len(channels) // 2
         cores = sorted(os.sched_getaffinity(0))
@@ -247,8 +265,9 @@ def name_exceptions() -> dict[type[BaseException], bytes]:
 def rehearse(names: dict[type[BaseException], bytes]) -> None:
     """Run programs of our own as a child would, so that the code and the parser's tables are warm: the first
     `compile` of a process alone takes 1 ms."""
-    work = wire.payload("def f(x):\n    return [x + 1]\n", "f", [(1,)], [0, 0])
-    fail = wire.payload("def f(x):\n    return x[0]\n", "f", [(1,)], [0, 0])
+    one = [wire.pack_arguments((1,))]
+    work = wire.payload("def f(x):\n    return [x + 1]\n", "f", one, [0, 0])
+    fail = wire.payload("def f(x):\n    return x[0]\n", "f", one, [0, 0])
     with open(os.devnull, "wb", buffering=0) as sink:
         for _ in range(8):
             for request in (work, fail):
@@ -257,59 +276,66 @@ def rehearse(names: dict[type[BaseException], bytes]) -> None:
 
 
 def _be_zygote(
-    channel: int, lifeline: int, uid: int, token: str, flags: str, names: dict[type[BaseException], bytes]
+    channel: int, lifeline: int, uid: int, token: list[str], flags: str, names: dict[type[BaseException], bytes]
 ) -> NoReturn:
     try:
-        channel, lifeline = os.dup(channel), os.dup(lifeline)  # above both targets: neither overwrites the other
-        os.dup2(channel, 3)
-        os.dup2(lifeline, 4)
-        os.closerange(5, 4096)
-        prints, printed = os.pipe2(os.O_CLOEXEC)  # what programs print; drained and thrown away
-        os.set_blocking(prints, False)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
-        os.close(printed)
-        os.close(null)
-        _raise_walls(uid, flags)
-        with open("/proc/self/statm") as statm:
-            pages = [int(word) * resource.getpagesize() for word in statm.read().split()]
-        fences = []
-        if FLAG_NO_FENCE not in flags:
-            walls.fence_files()
-            fences.append(f"landlock-{walls.landlock_abi()}")
-        signals = -1
-        if uid < 0 and FLAG_NO_FENCE not in flags:
-            signals = walls.signal_fence()
-        if FLAG_NO_FENCE not in flags:
-            walls.filter_system_calls()
-            fences.append("seccomp")
-        if FLAG_VIEW in flags:
-            fences.append("view")
-        if uid >= 0:
-            fences.append("uid")
-        elif signals >= 0:
-            fences.append("signal-scope")
-        sys.argv, sys.orig_argv = [""], [""]
-        os.environ.clear()
-        hello = f"{token} {sys.version_info[0]}.{sys.version_info[1]} {' '.join(fences)}".encode()
-        _send(3, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(hello)) + hello)
-        Zygote(3, 4, prints, uid, signals, pages[0], pages[1], names).serve()
+        zygote, hello = _set_up_zygote(channel, lifeline, uid, flags, names)
+        hello = f"{token[0]} {hello}"
+        _send(CHANNEL, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(hello)) + hello.encode())
+        token.clear()
+        del hello
+        zygote.serve()
     except BaseException as error:
         message = f"!{type(error).__name__}: {error}".encode()[:4096]
-        _send(3, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(message)) + message)
+        _send(CHANNEL, wire.FRAME.pack(wire.MAGIC, wire.HELLO, len(message)) + message)
     finally:
         os._exit(0)
 
 
-def _raise_walls(uid: int, flags: str) -> None:
+# A zygote's file descriptors, beside 0 (/dev/null), 1 and 2 (the prints' pipe). All are made before the first program,
+# and a program can make none: each new pipe would tell, by its inode's number, how many were made before.
+CHANNEL, LIFELINE, PRINTS, REPORT, REPORT_W, READY, READY_W = range(3, 10)
+
+
+def _set_up_zygote(
+    channel: int, lifeline: int, uid: int, flags: str, names: dict[type[BaseException], bytes]
+) -> tuple[Zygote, str]:
+    """Arrange the file descriptors and raise the walls. Returns the zygote, and what it says of itself."""
+    prints, report, ready = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+    null = os.open("/dev/null", os.O_RDONLY)
+    wanted = (channel, lifeline, prints[0], *report, *ready, null, prints[1])
+    clear = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in wanted]  # of the places that others will take
+    for place, fd in zip((*range(CHANNEL, READY_W + 1), 0, 1), clear, strict=True):
+        os.dup2(fd, place)
+    os.dup2(1, 2)
+    os.closerange(READY_W + 1, 4096)
+    for fd in (PRINTS, REPORT, READY):  # the reading ends only: the two ends of a pipe have flags of their own
+        os.set_blocking(fd, False)
     walls.set_lasting_limits()
     if uid >= 0:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         walls.keep_only_needed_capabilities()
     walls.hide_memory()
+    walls.adopt_orphans()
+    with open("/proc/self/statm") as statm:
+        address_space, resident = [int(word) * resource.getpagesize() for word in statm.read().split()[:2]]
+    up, signals = [], -1
+    if FLAG_NO_FENCE not in flags:
+        walls.fence_files()
+        up.append(f"landlock-{walls.landlock_abi()}")
+        signals = walls.signal_fence() if uid < 0 else -1
+        walls.filter_system_calls()
+        up.append("seccomp")
+    if FLAG_VIEW in flags:
+        up.append("view")
+    if uid >= 0:
+        up.append("uid")
+    elif signals >= 0:
+        up.append("signal-scope")
+    os.environ.clear()
+    zygote = Zygote(uid, signals, address_space, resident, names)
+    return zygote, f"{sys.version_info[0]}.{sys.version_info[1]} {' '.join(up)}"
 
 
 class Zygote:
@@ -320,68 +346,73 @@ class Zygote:
     """
 
     def __init__(
-        self,
-        channel: int,
-        lifeline: int,
-        prints: int,
-        uid: int,
-        signals: int,
-        address_space: int,
-        resident: int,
-        names: dict[type[BaseException], bytes],
+        self, uid: int, signals: int, address_space: int, resident: int, names: dict[type[BaseException], bytes]
     ) -> None:
-        self.channel, self.lifeline, self.prints, self.uid, self.signals = channel, lifeline, prints, uid, signals
-        self.address_space, self.resident_kib, self.names = address_space, resident >> 10, names
+        self.uid, self.signals, self.names = uid, signals, names
+        self.address_space, self.resident_kib = address_space, resident >> 10
         self.view = memoryview(bytearray(wire.MAX_FRAME))  # the child's report passes through; wiped before each fork
         self.held = 0  # bytes of it in the buffer
 
     def serve(self) -> None:
         """Answer requests until the host, or the template, goes away."""
         idle = select.poll()
-        idle.register(self.channel, select.POLLIN)
-        idle.register(self.lifeline, 0)
-        while self.lifeline not in dict(idle.poll()) and (header := _receive(self.channel, wire.REQUEST.size)):
-            request = wire.REQUEST.unpack(header)
-            if request[0] != wire.MAGIC or request[1] > wire.MAX_PAYLOAD:
-                return
-            started = time.monotonic()
-            report, report_w = os.pipe2(os.O_CLOEXEC)
-            pid = os.fork()
-            if pid == 0:
-                _be_child(self, request, report, report_w)
-            os.close(report_w)
-            pidfd = os.pidfd_open(pid)
-            ending = select.poll()
-            ending.register(pidfd, select.POLLIN)
-            ending.register(self.prints, select.POLLIN)
-            cause, printed = wire.EXITED, 0
-            # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke
-            # at each of 64 records would take their core.
-            quick = ending.poll(_PATIENCE_MS) == [(pidfd, select.POLLIN)]  # it is gone, and has printed nothing
-            if not quick:
-                watch = _Watch(self, pid, pidfd, report, started, request)
-                cause, printed = watch.until_it_ends(), watch.printed
-            _, status, usage = os.wait4(pid, 0)
-            wall_us = int((time.monotonic() - started) * 1e6)
-            os.close(pidfd)
-            self._sweep()
-            while self.drain(report) and self.held == wire.MAX_FRAME:  # nobody writes any more: else it is empty
-                pass
-            os.close(report)
-            if not quick and printed + self.drain_prints() > request[8] and cause == wire.EXITED:
-                cause = wire.FLOODED
-            ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
-            cpu_us = int((usage.ru_utime + usage.ru_stime) * 1e6)
-            memory_kib = max(0, usage.ru_maxrss - self.resident_kib)
-            self._report(wire.VERDICT.pack(cause, ended_by, code, cpu_us, wall_us, memory_kib))
+        idle.register(CHANNEL, select.POLLIN)
+        idle.register(LIFELINE, 0)
+        # Nothing of a request may stay behind in this frame: the next program can read it.
+        while LIFELINE not in dict(idle.poll()) and self._answer():
+            pass
 
-    def drain(self, report: int) -> int:
+    def _answer(self) -> bool:
+        """Answer one request. False when the host has gone."""
+        header = _receive(CHANNEL, wire.REQUEST.size)
+        if not header:
+            return False
+        request = wire.REQUEST.unpack(header)
+        if request[0] != wire.MAGIC or request[1] > wire.MAX_PAYLOAD:
+            return False
+        del header
+        started = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            _be_child(self, request)
+        pidfd = os.pidfd_open(pid)
+        ending = select.poll()
+        ending.register(pidfd, select.POLLIN)
+        ending.register(PRINTS, select.POLLIN)
+        cause, printed = wire.EXITED, 0
+        # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke at
+        # each of 64 records would take their core.
+        quick = ending.poll(_PATIENCE_MS) == [(pidfd, select.POLLIN)]  # it is gone, and has printed nothing
+        if not quick:
+            watch = _Watch(self, pid, pidfd, started, request)
+            cause, printed = watch.until_it_ends(), watch.printed
+        _, status, usage = os.wait4(pid, 0)
+        wall_us = int((time.monotonic() - started) * 1e6)
+        os.close(pidfd)
+        if quick and not _is_ready():
+            # It ended before it had read its request: what is left of that in the channel must not pass for the next.
+            os._exit(1)
+        self._sweep()
+        while self.drain():
+            pass
+        if not quick and printed + self.drain_prints() > request[8] and cause == wire.EXITED:
+            cause = wire.FLOODED
+        ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
+        cpu_us = int((usage.ru_utime + usage.ru_stime) * 1e6)
+        memory_kib = max(0, usage.ru_maxrss - self.resident_kib)
+        self._report(wire.VERDICT.pack(cause, ended_by, code, cpu_us, wall_us, memory_kib, request[10]))
+        return True
+
+    def drain(self) -> int:
         """Move what the child has written into the buffer, which goes on to the host when it is full. Returns how
-        many bytes there were: none at the end. Blocks while the child lives and has written nothing."""
+        many bytes there were; 0 when the pipe is empty."""
         if self.held == wire.MAX_FRAME:
             self._send_held()
-        count = os.readv(report, [self.view[self.held :]])
+        try:
+            count = os.readv(REPORT, [self.view[self.held :]])
+        except BlockingIOError:
+            return 0
         self.held += count
         return count
 
@@ -391,7 +422,7 @@ class Zygote:
             self._send_held()
         printed = 0
         try:
-            while count := os.readv(self.prints, [self.view[self.held :]]):
+            while count := os.readv(PRINTS, [self.view[self.held :]]):
                 self.view[self.held : self.held + count] = bytes(count)
                 printed += count
         except BlockingIOError:
@@ -404,7 +435,7 @@ class Zygote:
 
     def _send_held(self, behind: bytes = b"") -> None:
         held = self.view[: self.held]
-        _send(self.channel, wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held), held, behind)
+        _send(CHANNEL, wire.FRAME.pack(wire.MAGIC, wire.DATA, self.held), held, behind)
         held[:] = bytes(self.held)
         self.held = 0
 
@@ -427,36 +458,48 @@ class Zygote:
                 os.waitpid(-1, 0)
 
 
+def _is_ready() -> bool:
+    """Whether the child has read its request and is behind its walls: it wrote one byte to a pipe that it then closed,
+    before it touched the program, which can neither forge the byte nor take it back."""
+    try:
+        return os.read(READY, 1) == b"R"
+    except BlockingIOError:
+        return False
+
+
 class _Watch:
     """A child that lives long: its clocks, its limits, its floods."""
 
-    def __init__(
-        self, zygote: Zygote, pid: int, pidfd: int, report: int, started: float, request: tuple[int, ...]
-    ) -> None:
-        self.zygote, self.pid, self.pidfd, self.report, self.started = zygote, pid, pidfd, report, started
-        _, _, executions, cpu_ms, wall_ms, idle_ms, _, output_bytes, self.print_bytes, _ = request
+    def __init__(self, zygote: Zygote, pid: int, pidfd: int, started: float, request: tuple[int, ...]) -> None:
+        self.zygote, self.pid, self.pidfd, self.started = zygote, pid, pidfd, started
+        _, _, executions, cpu_ms, wall_ms, idle_ms, _, output_bytes, self.print_bytes, _, _ = request
         self.cpu_s, self.wall_s, self.idle_s = cpu_ms / 1e3, wall_ms / 1e3, idle_ms / 1e3
-        self.most_records, self.longest_record = executions + 2, max(output_bytes, wire.MAX_ERROR_BYTES)
+        self.most_records, self.longest_record = executions + 1, max(output_bytes, wire.MAX_ERROR_BYTES)
         self.clock = (~pid << 3) | 2  # the kernel's name for that process's CPU clock
         self.printed = 0
-        self.records, self.skip, self.cut = 0, 0, b""  # begun; bytes to the next header; a header cut in two
+        self.records, self.skip = 0, 0  # begun; bytes to the next header
+        self.cut = bytearray()  # a header that a read cut in two
 
     def until_it_ends(self) -> int:
         """Wait for the child's end, or bring it about. Returns the cause, a number of `wire`."""
-        zygote = self.zygote
-        poll = select.poll()
-        for fd in (self.pidfd, self.report, zygote.prints):
+        zygote, poll = self.zygote, select.poll()
+        for fd in (self.pidfd, READY):
             poll.register(fd, select.POLLIN)
-        for fd in (zygote.channel, zygote.lifeline):  # a host, or a template, that goes away
+        for fd in (CHANNEL, LIFELINE):  # a host, or a template, that goes away
             poll.register(fd, 0)
-        cpu_mark, wall_mark = 0.0, self.started  # at the last record: each call has its own limits
-        idle_cpu, idle_wall = 0.0, self.started
+        # A large request takes its time to arrive, and that is not the program's.
+        while not _is_ready():
+            events = dict(poll.poll(_SETUP_MS))
+            if not events or CHANNEL in events or LIFELINE in events or (self.pidfd in events and READY not in events):
+                _kill(self.pid)
+                os._exit(1)
+        poll.unregister(READY)
+        for fd in (REPORT, PRINTS):
+            poll.register(fd, select.POLLIN)
+        cpu_mark, wall_mark = self._clocks()  # at the last record: each call has its own limits
+        idle_cpu, idle_wall = cpu_mark, wall_mark
         while True:
-            try:
-                cpu = time.clock_gettime(self.clock)
-            except OSError:  # it is gone, and only its pidfd is left
-                return wire.EXITED
-            now = time.monotonic()
+            cpu, now = self._clocks()
             if cpu - cpu_mark >= self.cpu_s:
                 return self._kill(wire.OUT_OF_CPU)
             if now - wall_mark >= self.wall_s:
@@ -467,24 +510,29 @@ class _Watch:
                 idle_cpu, idle_wall = cpu, now
             wait_s = min(cpu_mark + self.cpu_s - cpu, wall_mark + self.wall_s - now, idle_wall + self.idle_s - now)
             events = dict(poll.poll(max(1.0, wait_s * 1e3)))
-            if zygote.channel in events or zygote.lifeline in events:
+            if CHANNEL in events or LIFELINE in events:
                 _kill(self.pid)
                 os._exit(0)
             if self.pidfd in events:
                 return wire.EXITED
-            if self.report in events:
-                if not events[self.report] & select.POLLIN:
-                    poll.unregister(self.report)  # closed by the child, which lives on
+            if REPORT in events:
                 before = self.records
-                count = zygote.drain(self.report)
+                count = zygote.drain()
                 if not self._count_records(zygote.view[zygote.held - count : zygote.held]):
                     return self._kill(wire.FLOODED)
                 if self.records > before:
-                    cpu_mark, wall_mark = cpu, now
-            if zygote.prints in events:
+                    cpu_mark, wall_mark = self._clocks()
+            if PRINTS in events:
                 self.printed += zygote.drain_prints()
                 if self.printed > self.print_bytes:
                     return self._kill(wire.FLOODED)
+
+    def _clocks(self) -> tuple[float, float]:
+        """The child's CPU clock and the wall's, in seconds. A child that has just ended has used nothing more."""
+        try:
+            return time.clock_gettime(self.clock), time.monotonic()
+        except OSError:
+            return 0.0, self.started
 
     def _why_idle(self) -> int:
         stopped = os.waitid(os.P_PIDFD, self.pidfd, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
@@ -503,11 +551,12 @@ class _Watch:
                 at, self.skip = at + step, self.skip - step
                 continue
             take = min(wire.RECORD.size - len(self.cut), len(fresh) - at)
-            self.cut += bytes(fresh[at : at + take])
+            self.cut += fresh[at : at + take]
             at += take
             if len(self.cut) == wire.RECORD.size:
                 self.skip, _ = wire.RECORD.unpack(self.cut)
-                self.records, self.cut = self.records + 1, b""
+                self.records, self.cut[:] = self.records + 1, bytes(wire.RECORD.size)
+                del self.cut[:]
                 if self.records > self.most_records or self.skip > self.longest_record:
                     return False
         return True
@@ -516,12 +565,17 @@ class _Watch:
 def _receive(fd: int, size: int) -> bytes:
     """Exactly `size` bytes, or nothing at the end of the stream."""
     data = os.read(fd, size)
-    while data and len(data) < size:
-        more = os.read(fd, size - len(data))
-        if not more:
+    if not data or len(data) == size:
+        return data
+    whole = bytearray(size)
+    view, have = memoryview(whole), len(data)
+    view[:have] = data
+    while have < size:
+        count = os.readv(fd, [view[have:]])
+        if not count:
             return b""
-        data += more
-    return data
+        have += count
+    return bytes(whole)
 
 
 def _send(fd: int, *parts: bytes | memoryview) -> None:
@@ -535,19 +589,18 @@ def _send(fd: int, *parts: bytes | memoryview) -> None:
 
 
 # --- children ---------------------------------------------------------------------------------------------------
-def _be_child(zygote: Zygote, request: tuple[int, ...], report: int, report_w: int) -> NoReturn:
+def _be_child(zygote: Zygote, request: tuple[int, ...]) -> NoReturn:
     """Read the program, go behind the last walls, run it, write its records, exit. Never returns."""
     try:
-        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags = request
-        work = _receive(zygote.channel, length)
-        os.close(zygote.channel)
-        os.close(report)
-        os.close(zygote.prints)
-        os.close(zygote.lifeline)
+        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags, _ = request
+        work = _receive(CHANNEL, length)
+        if len(work) != length:
+            os._exit(1)
+        os.closerange(CHANNEL, REPORT_W)
         if flags & wire.SQUEEZED:
             memory = memory // 4 * 3
         # The back-stop behind the zygote's own watch, which kills sooner.
-        cpu_limit = executions * cpu_ms // 1000 + 2
+        cpu_limit = (executions + 1) * cpu_ms // 1000 + 60
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
         room = zygote.address_space + memory
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
@@ -558,8 +611,9 @@ def _be_child(zygote: Zygote, request: tuple[int, ...], report: int, report_w: i
             walls.enter_signal_fence(zygote.signals)
         else:
             walls.refuse_signals()
-        os.write(report_w, wire.RECORD.pack(0, wire.READY))
-        perform(work, report_w, flags, output_bytes, zygote.names)
+        os.write(READY_W, b"R")
+        os.closerange(READY, READY_W + 1)
+        perform(work, REPORT_W, flags, output_bytes, zygote.names)
     finally:
         os._exit(0)
 
@@ -639,6 +693,5 @@ def perform_once(arguments: list[str]) -> None:
     work = sys.stdin.buffer.read()
     report = os.dup(1)
     os.dup2(2, 1)
-    os.write(report, wire.RECORD.pack(0, wire.READY))
     perform(work, report, int(arguments[1]), int(arguments[0]), name_exceptions())
     os._exit(0)

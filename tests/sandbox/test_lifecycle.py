@@ -175,8 +175,8 @@ def test_attached_stdio_works_too_and_has_a_lease(monkeypatch: pytest.MonkeyPatc
         assert isinstance(runner, BoxRunner)
         pids = box_processes(runner)
         assert [run.calls[0].value for run in runner.run(BATCH, times=2)] == ANSWERS
-        big = runner.run([Program("def f(x): return x * 60_000", [("a",)] * 20)])[0]
-        assert {len(str(c.value)) for c in big.calls} == {60_000}
+        big = runner.run([Program("def f(x): return x * 16_000", [("a",)] * 80)])[0]
+        assert {len(str(c.value)) for c in big.calls} == {16_000}
         os.kill(runner.box.pid, signal.SIGKILL)
         assert [run.calls[0].value for run in runner.run(BATCH)] == ANSWERS
         assert wait_until(lambda: gone(pids))
