@@ -15,9 +15,10 @@ def doctor(clean: bool = False) -> int:
     Args:
         clean: remove containers whose process is gone.
     """
-    from azr_sandbox import container, doctor
     from rich.console import Console
     from rich.table import Table
+
+    from azr_sandbox import container, doctor
 
     console = Console()
     if clean:
@@ -42,10 +43,11 @@ def image(from_host: bool = False) -> int:
     Args:
         from_host: build it from this host's own interpreter, without any registry, instead of from the Dockerfile.
     """
+    from rich.console import Console
+
     from azr_sandbox import container
     from azr_sandbox import image as images
     from azr_sandbox.image import from_host as host_image
-    from rich.console import Console
 
     client, started = container.engine(), time.perf_counter()
     with Console(stderr=True).status("building"):
@@ -62,9 +64,10 @@ def bench(programs: int = 1000) -> int:
     Args:
         programs: how many are run for each number.
     """
-    from azr_sandbox import Program, SandboxError, make_runner
     from rich.console import Console
     from rich.table import Table
+
+    from azr_sandbox import Program, SandboxError, make_runner
 
     table = Table("runner", "programs/s", "with times=2", "calls/s, 8 a program", title="azr bench")
     batch = [Program(f"def f(x):\n    return x + {number}\n", [(number,)]) for number in range(programs)]
@@ -88,6 +91,7 @@ def bench(programs: int = 1000) -> int:
 def main() -> None:
     """Run the `azr` command."""
     import tyro
+
     from azr_sandbox import SandboxError
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import time
 
-from azr_sandbox import Program, make_runner
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from azr_sandbox import Program, make_runner
 
 TOUR = [
     ("run-length code", "def f(s):\n    from itertools import groupby\n    return [(c, len(list(g))) for c, g in groupby(s)]", "aaabcc"),

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
 from azr_sandbox import Runner, SandboxError, make_runner
 from azr_sandbox.runner import BoxRunner
-from hypothesis import HealthCheck, settings
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("test", derandomize=True, **_COMMON)  # type: ignore[arg-type]

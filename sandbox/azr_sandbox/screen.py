@@ -9,11 +9,15 @@ through is still held by the walls of the box; what it refuses wrongly is a fals
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
 import re
+import types
 from dataclasses import dataclass
 from enum import StrEnum
 
 from . import quiet
+from .errors import BadProgram
 from .wire import WARM_MODULES
 
 
@@ -58,59 +62,134 @@ _BANNED_ATTRIBUTES = frozenset(
     ag_await ag_code ag_frame co_code co_consts co_names cr_await cr_code cr_frame f_back f_builtins f_code f_globals
     f_locals gi_code gi_frame gi_yieldfrom tb_frame tb_next with_traceback
     now today utcnow
-    CodeType FunctionType ForwardRef get_type_hints make_dataclass
-    builtins codecs copyreg importlib inspect io linecache locale os posix random sys threading time warnings
+    CodeType FunctionType ForwardRef Formatter get_type_hints make_dataclass
+    bltns builtins codecs copyreg importlib inspect io linecache locale os posix random sys threading time warnings
     """.split()
 )
+# Private by their look, public by their documentation.
+_PLAIN_PRIVATES = frozenset(
+    """
+    _asdict _field_defaults _fields _generate_next_value_ _ignore_ _make _missing_ _name_ _order_ _replace _value_
+    """.split()
+)
+_GETTERS = ("attrgetter", "methodcaller")  # read attributes by a text
 _DUNDER = re.compile(r"__\w+__")
-_FORMAT_DUNDER = re.compile(r"\{[^{}]*[.\[]_")  # "{0.__class__}".format(x) reads attributes too
+_FORMAT_FIELD = re.compile(r"\{[^{}]*\.(\w+)")  # "{0.now}".format(x) reads attributes too
 
 
 def screen(source: str) -> Finding | None:
     """Look at a source. None: nothing to object to.
 
-    Raises nothing on any text: what Python can not read is a `Rule.SYNTAX` finding.
+    Raises:
+        BadProgram: the source is not a str. On text it raises nothing: what Python can not read is a `Rule.SYNTAX`.
     """
+    if type(source) is not str:
+        raise BadProgram(f"a source must be text, not {type(source).__name__}")
     try:
         tree = quiet.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return Finding(Rule.SYNTAX, str(error)[:200], getattr(error, "lineno", None))
-    modules: set[str] = set()
-    for node in ast.walk(tree):
-        finding = _look(node, modules)
+    look = _Look(tree)
+    for node in look.nodes:
+        finding = look.at(node)
         if finding is not None:
             return finding
     return None
 
 
-def _look(node: ast.AST, modules: set[str]) -> Finding | None:
-    match node:
-        case ast.Import(names=names):
-            for alias in names:
-                if alias.name not in ALLOWED_MODULES:
-                    return Finding(Rule.IMPORT, alias.name, node.lineno)
-                modules.add((alias.asname or alias.name).partition(".")[0])
-        case ast.ImportFrom(module=module, names=names, level=level):
-            if level or module not in ALLOWED_MODULES | {"__future__"}:
-                return Finding(Rule.IMPORT, "." * level + (module or ""), node.lineno)
-            for alias in names:
-                if alias.name.startswith("_") or alias.name in _BANNED_ATTRIBUTES:
-                    return Finding(Rule.IMPORT, f"{module}.{alias.name}", node.lineno)
-        case ast.Name(id=name) if name in BANNED_NAMES:
-            return Finding(Rule.NAME, name, node.lineno)
-        case ast.Attribute(value=owner, attr=name):
-            hidden = name.startswith("_") and isinstance(owner, ast.Name) and owner.id in modules
-            dunder = _DUNDER.fullmatch(name) and name not in _PLAIN_DUNDERS
-            if hidden or dunder or name in _BANNED_ATTRIBUTES:
-                return Finding(Rule.ATTRIBUTE, name, node.lineno)
-        case ast.Constant(value=str() as text):
-            if (_DUNDER.fullmatch(text) and text not in _PLAIN_DUNDERS | {"__main__"}) or _FORMAT_DUNDER.search(text):
-                return Finding(Rule.ATTRIBUTE, text[:80], node.lineno)
-        case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=[_, name_node, *_]):
-            beginning = _beginning(name_node)
-            if beginning is None or beginning in _BANNED_ATTRIBUTES:
-                return Finding(Rule.ATTRIBUTE, beginning or "a name made at run time", node.lineno)
-    return None
+@functools.cache
+def _public(module: str) -> frozenset[str]:
+    """The documented names of an allowed module, and its allowed submodules."""
+    loaded = importlib.import_module(module)
+    names = getattr(loaded, "__all__", None) or [name for name in dir(loaded) if not name.startswith("_")]
+    own = {name for name in names if not isinstance(getattr(loaded, name, None), types.ModuleType)}
+    return frozenset(own | {name.rpartition(".")[2] for name in ALLOWED_MODULES if name.startswith(module + ".")})
+
+
+class _Look:
+    """One source, looked at node by node."""
+
+    def __init__(self, tree: ast.AST) -> None:
+        self.nodes = list(ast.walk(tree))
+        self.modules: dict[str, str] = {}  # what a name stands for
+        self.privates = set(_PLAIN_PRIVATES)  # names with an underscore that the program itself defines
+        self.owners = set[int]()  # the nodes before a dot, and getters that are called on the spot
+        for node in self.nodes:
+            match node:
+                case ast.Import(names=names):
+                    for alias in names:
+                        self.modules[alias.asname or alias.name.partition(".")[0]] = (
+                            alias.name if alias.asname else alias.name.partition(".")[0]
+                        )
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                    self.privates.add(name)
+                case ast.Attribute(attr=name, ctx=ast.Store()):
+                    self.privates.add(name)
+            if isinstance(node, ast.Attribute):
+                self.owners.add(id(node.value))
+            if isinstance(node, ast.Call):
+                self.owners.add(id(node.func))
+
+    def at(self, node: ast.AST) -> Finding | None:
+        line = getattr(node, "lineno", None)
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    if alias.name not in ALLOWED_MODULES:
+                        return Finding(Rule.IMPORT, alias.name, line)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                if module == "__future__" and not level:
+                    return None
+                if level or module not in ALLOWED_MODULES:
+                    return Finding(Rule.IMPORT, "." * level + (module or ""), line)
+                for alias in names:
+                    if alias.name != "*" and (alias.name not in _public(module) or alias.name in _BANNED_ATTRIBUTES):
+                        return Finding(Rule.IMPORT, f"{module}.{alias.name}", line)
+            case ast.Name(id=name):
+                if name in BANNED_NAMES:
+                    return Finding(Rule.NAME, name, line)
+                if id(node) not in self.owners and name in ("getattr", "hasattr", *_GETTERS):
+                    return Finding(Rule.NAME, f"{name} that is not called on the spot", line)
+                if id(node) not in self.owners and name in self.modules and isinstance(node.ctx, ast.Load):
+                    return Finding(Rule.NAME, f"the module {name} as a value", line)
+            case ast.Attribute(value=owner, attr=name):
+                module = self.modules.get(owner.id) if isinstance(owner, ast.Name) else None
+                unknown = module in ALLOWED_MODULES and name not in _public(module or "")
+                if unknown or self.bad_attribute(name) or (name in _GETTERS and id(node) not in self.owners):
+                    return Finding(Rule.ATTRIBUTE, name, line)
+            case (
+                ast.arg(annotation=ast.Constant(value=str() as text))
+                | ast.FunctionDef(returns=ast.Constant(value=str() as text))
+                | ast.AnnAssign(annotation=ast.Constant(value=str() as text))
+            ) if "(" in text or "__" in text:
+                return Finding(Rule.ATTRIBUTE, "code in an annotation", line)
+            case ast.MatchClass(kwd_attrs=names):
+                for name in names:
+                    if self.bad_attribute(name):
+                        return Finding(Rule.ATTRIBUTE, name, line)
+            case ast.Constant(value=str() as text):
+                if _DUNDER.fullmatch(text) and text not in _PLAIN_DUNDERS | {"__main__"}:
+                    return Finding(Rule.ATTRIBUTE, text[:80], line)
+                for name in _FORMAT_FIELD.findall(text):
+                    if self.bad_attribute(name):
+                        return Finding(Rule.ATTRIBUTE, name, line)
+            case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=arguments):
+                beginning = _beginning(arguments[1]) if len(arguments) > 1 else None
+                if beginning is None or self.bad_attribute(beginning):
+                    return Finding(Rule.ATTRIBUTE, beginning or "a name made at run time", line)
+            case ast.Call(func=ast.Name(id=getter) | ast.Attribute(attr=getter), args=arguments) if getter in _GETTERS:
+                for argument in arguments[: 1 if getter == "methodcaller" else None]:
+                    beginning = _beginning(argument)
+                    if beginning is None or any(map(self.bad_attribute, beginning.split("."))):
+                        return Finding(Rule.ATTRIBUTE, beginning or "a name made at run time", line)
+        return None
+
+    def bad_attribute(self, name: str) -> bool:
+        if name in _BANNED_ATTRIBUTES:
+            return True
+        if _DUNDER.fullmatch(name):
+            return name not in _PLAIN_DUNDERS
+        return name.startswith("_") and name not in self.privates
 
 
 def _beginning(node: ast.expr) -> str | None:

@@ -220,7 +220,7 @@ class Zygotes:
         lifeline, _held = os.pipe()  # closes when this process dies; each zygote watches it, for itself and its child
         for warm in (0, 1):
             if warm:
-                import_warm_modules()
+                import_warm_modules(seed)
             names = name_exceptions()
             rehearse(names)
             gc.collect()
@@ -242,13 +242,14 @@ class Zygotes:
             os.close(fd)
 
 
-def import_warm_modules() -> None:
+def import_warm_modules(seed: int) -> None:
     """Import what `wire.WARM_MODULES` names, for every child to come."""
     # `random` and others ask to reseed themselves after every fork: 10 us, and entropy, for nothing.
     register, os.register_at_fork = os.register_at_fork, lambda **hooks: None
     for name in (*wire.WARM_MODULES, "signal"):
         __import__(name)
     os.register_at_fork = register
+    sys.modules["random"].seed(seed)  # `statistics` brings it: the same numbers in every box, others in the twin
 
 
 def name_exceptions() -> dict[type[BaseException], bytes]:

@@ -25,14 +25,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from azr_sandbox import Limits, Program, SandboxError, make_runner, values
-from azr_sandbox import screen as screening
-from azr_sandbox.runner import BoxRunner
-from azr_sandbox.wire import WARM_MODULES
 from pebble import ProcessPool
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from azr_sandbox import Limits, Program, SandboxError, make_runner, values
+from azr_sandbox import screen as screening
+from azr_sandbox.runner import BoxRunner
+from azr_sandbox.wire import WARM_MODULES
 
 CORES = len(os.sched_getaffinity(0))
 TRIVIAL = [Program(f"def f(x):\n    return x + {number}\n", [(number,)]) for number in range(200)]

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from azr_sandbox import CallStatus, NotPlainData, Program, RunStatus, values
 from azr_sandbox.runner import BoxRunner
 from azr_sandbox.screen import screen
+
 from sandbox.helpers import assert_clean, box_processes, read_lines
 
 ATTACKS = read_lines("attacks.jsonl")

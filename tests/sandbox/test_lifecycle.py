@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from azr_sandbox import Program, SandboxLost, Unavailable, make_runner
 from azr_sandbox.runner import BoxRunner
+
 from conftest import REAL, real
 from sandbox.helpers import box_processes, call, descendants
 

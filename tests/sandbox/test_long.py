@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from azr_sandbox import Program, Runner, make_runner, values
-from azr_sandbox.runner import BoxRunner
-from conftest import REAL, real
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from azr_sandbox import Program, Runner, make_runner, values
+from azr_sandbox.runner import BoxRunner
+
+from conftest import REAL, real
 from sandbox.helpers import assert_clean, box_processes, read_lines
 
 pytestmark = pytest.mark.long

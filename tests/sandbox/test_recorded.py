@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from azr_sandbox import NotRecorded, Program, Runner, RunnerClosed
 from azr_sandbox.recorded import RecordedRunner
 

@@ -7,6 +7,9 @@ import multiprocessing
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from azr_sandbox import (
     BadLimits,
     BadProgram,
@@ -24,8 +27,7 @@ from azr_sandbox import (
     values,
 )
 from azr_sandbox.runner import BoxRunner
-from hypothesis import given
-from hypothesis import strategies as st
+
 from sandbox.helpers import call, read_lines
 from strategies import plain_data
 

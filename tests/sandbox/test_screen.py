@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from azr_sandbox.screen import Rule, screen
 from hypothesis import given
 from hypothesis import strategies as st
+
+from azr_sandbox.screen import Rule, screen
+
 from sandbox.helpers import read_lines
 from strategies import literal_like
 
@@ -39,6 +41,27 @@ ORDINARY = read_lines("ordinary.jsonl")
         ("open('x')", Rule.NAME),
         ("e = __import__", Rule.NAME),
         ("__builtins__", Rule.NAME),
+        ("import enum\nenum.bltns.exec('1')", Rule.ATTRIBUTE),
+        ("from enum import bltns", Rule.IMPORT),
+        ("from functools import singledispatch\ndef g(x: 'G.append(1)'): ...", Rule.ATTRIBUTE),
+        ("def f(x):\n    match x:\n        case object(__globals__=g): return g", Rule.ATTRIBUTE),
+        (
+            "import datetime\ndef f(x):\n    match datetime.datetime:\n        case type(now=n): return n()",
+            Rule.ATTRIBUTE,
+        ),
+        ("from operator import attrgetter\nattrgetter('now')", Rule.ATTRIBUTE),
+        ("import operator\noperator.attrgetter('_' * 2 + 'globals' + '_' * 2)", Rule.ATTRIBUTE),
+        ("import operator\noperator.methodcaller('now')", Rule.ATTRIBUTE),
+        ("import operator\ng = operator.attrgetter\ng('now')", Rule.ATTRIBUTE),
+        ("g = getattr\ng(1, 'now')", Rule.NAME),
+        ("import datetime\ngetattr(*(datetime.date, 'today'))", Rule.ATTRIBUTE),
+        ("list(map(getattr, [1], ['now']))", Rule.NAME),
+        ("import functools\nfunctools.partial(getattr, 1)", Rule.NAME),
+        ("import string\nstring.Formatter().get_field('0.now', (1,), {})", Rule.ATTRIBUTE),
+        ("'{0.now}'.format(1)", Rule.ATTRIBUTE),
+        ("import typing\nt = typing\nt._eval_type", Rule.NAME),
+        ("import contextlib\nc = contextlib.redirect_stdout(None)\nc._old_targets", Rule.ATTRIBUTE),
+        ("import calendar\ncalendar.main(['x'])", Rule.ATTRIBUTE),
         ("def f(:", Rule.SYNTAX),
         ("\x00", Rule.SYNTAX),
         ("(" * 10_000, Rule.SYNTAX),
@@ -62,6 +85,11 @@ def test_a_finding_says_where() -> None:
         "import math, re, json\nfrom collections import Counter, defaultdict\ndef f(x): return math.sqrt(x)",
         "from __future__ import annotations\nclass A:\n    def __init__(self): super().__init__()\n    def __eq__(self, o): ...",
         "class S(set):\n    def __contains__(self, x): return True",
+        "from operator import attrgetter, itemgetter\nimport operator\nsorted([], key=attrgetter('a.b'))\noperator.methodcaller('strip')",
+        "class A:\n    _all = []\n    def __init__(self): self._x = 1\n    def __eq__(self, other): return self._x == other._x",
+        "from collections import namedtuple\ndef f(p): return p._replace(x=1)._asdict()",
+        "import collections.abc, datetime as dt\ncollections.abc.Mapping\ndt.date(2020, 1, 1).isoformat()",
+        "from collections import abc\nfrom math import *\nabc.Iterable",
         "if __name__ == '__main__':\n    print(1)",
         "def f(x): return getattr(x, 'real') + len(type(x).__name__)",
         "class A:\n    def go(self, what): return getattr(self, f'do_{what}')() or getattr(self, 'on_' + what)()",

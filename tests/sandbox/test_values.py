@@ -7,9 +7,11 @@ import math
 import warnings
 
 import pytest
-from azr_sandbox import NotPlainData, TooLong, values
 from hypothesis import given
 from hypothesis import strategies as st
+
+from azr_sandbox import NotPlainData, TooLong, values
+
 from strategies import literal_like, plain_data
 
 

@@ -7,10 +7,11 @@ import os
 import socket
 
 import pytest
-from azr_sandbox import wire
-from azr_sandbox.relay import Relay
 from hypothesis import given
 from hypothesis import strategies as st
+
+from azr_sandbox import wire
+from azr_sandbox.relay import Relay
 
 frames = st.tuples(st.sampled_from([wire.HELLO, wire.DATA, wire.END]), st.binary(max_size=200))
 record = st.tuples(st.sampled_from(list(b"LVEMPO")), st.binary(max_size=40))
@@ -79,6 +80,7 @@ def test_the_zygote_refuses_a_host_that_speaks_garbage(jail_channel: socket.sock
 @pytest.fixture
 def jail_channel():  # type: ignore[no-untyped-def]
     from azr_sandbox import jail
+
     from conftest import missing
 
     if reason := jail.why_not():
