@@ -155,6 +155,19 @@ def _ruleset(file_rights: int, net_rights: int, scopes: int, abi: int) -> int:
     )
 
 
+# Parts of the standard library's folder that no box shows: other people's packages, tests, windows, installers.
+NOT_FOR_PROGRAMS = (
+    "site-packages",
+    "dist-packages",
+    "test",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "lib2to3",
+)
+
+
 def fence_files() -> None:
     """Leave this process and its children the standard library to read, and no other file, no TCP, no signal out.
 
@@ -171,7 +184,7 @@ def fence_files() -> None:
         for name in os.listdir(directory):
             path = os.path.join(directory, name)
             outside = os.path.islink(path) and not os.path.realpath(path).startswith(os.path.realpath(directory) + "/")
-            if not outside and name not in ("site-packages", "dist-packages"):
+            if not outside and name not in NOT_FOR_PROGRAMS:
                 _allow(ruleset, path, _READ_FILE)
     _restrict(ruleset)
 

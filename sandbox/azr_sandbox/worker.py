@@ -335,7 +335,7 @@ def _set_up_zygote(
     elif signals >= 0:
         up.append("signal-scope")
     os.environ.clear()
-    zygote = Zygote(uid, signals, address_space, resident, names)
+    zygote = Zygote(uid, signals, "seccomp" in up, address_space, resident, names)
     return zygote, f"{sys.version_info[0]}.{sys.version_info[1]} {' '.join(up)}"
 
 
@@ -347,9 +347,15 @@ class Zygote:
     """
 
     def __init__(
-        self, uid: int, signals: int, address_space: int, resident: int, names: dict[type[BaseException], bytes]
+        self,
+        uid: int,
+        signals: int,
+        fenced: bool,
+        address_space: int,
+        resident: int,
+        names: dict[type[BaseException], bytes],
     ) -> None:
-        self.uid, self.signals, self.names = uid, signals, names
+        self.uid, self.signals, self.fenced, self.names = uid, signals, fenced, names
         self.address_space, self.resident_kib = address_space, resident >> 10
         self.view = memoryview(bytearray(wire.MAX_FRAME))  # the child's report passes through; wiped before each fork
         self.held = 0  # bytes of it in the buffer
@@ -605,7 +611,8 @@ def _be_child(zygote: Zygote, request: tuple[int, ...]) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_limit, cpu_limit))
         room = zygote.address_space + memory
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
-        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        if zygote.fenced:  # gVisor knows no such limit
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
         if zygote.uid >= 0:
             os.setresuid(zygote.uid, zygote.uid, zygote.uid)
         elif zygote.signals >= 0:

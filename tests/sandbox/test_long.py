@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import statistics
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from azr_sandbox import Program, Runner, make_runner, values
 from azr_sandbox.runner import BoxRunner
 
-from conftest import REAL, real
+from conftest import REAL, missing, real
 from sandbox.helpers import assert_clean, box_processes, read_lines
 
 pytestmark = pytest.mark.long
@@ -117,3 +121,72 @@ def test_memory_stays_flat_over_a_hundred_thousand_executions(name: str) -> None
         )
         assert grown[0] < 2.0
         assert grown[1] < 5.0
+
+
+class Engine:
+    """A Docker engine of the test's own, to be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.address = folder, f"unix://{folder}/docker.sock"
+        self.start()
+
+    def start(self) -> None:
+        command = ["dockerd", "--bridge=none", "--iptables=false", "--host", self.address]
+        command += [f"--{what}={self.folder}/{what}" for what in ("data-root", "exec-root", "pidfile")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        for _ in range(240):
+            ping = ["docker", "--host", self.address, "version"]
+            if subprocess.run(ping, capture_output=True, check=False).returncode == 0:
+                return
+            time.sleep(0.25)
+        raise AssertionError((self.folder / "log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        containerd = int((self.folder / "exec-root/containerd/containerd.pid").read_text())
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        os.kill(containerd, signal.SIGKILL)
+        (self.folder / "pidfile").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        missing("engine", "root and a `dockerd` of the test's own")
+    engine = Engine(tmp_path)
+    monkeypatch.setenv("DOCKER_HOST", engine.address)
+    yield engine
+    engine.stop()
+
+
+WORK = [Program(f"def f(x): return x + {n}", [(n,)]) for n in range(300)]
+
+
+@pytest.mark.parametrize("transport", ["unix", "stdio"])
+def test_an_engine_that_dies_and_comes_back_loses_nothing(
+    engine: Engine, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from azr_sandbox import container
+
+    def check(runner: Runner) -> None:
+        assert [run.calls[0].value for run in runner.run(WORK)] == [2 * n for n in range(300)]
+
+    monkeypatch.setattr(container, "_transports", lambda client, runtime: [transport])
+    with make_runner("docker") as runner:
+        check(runner)
+        engine.kill()
+        if transport == "unix":  # the sockets do not need the engine
+            check(runner)
+        engine.start()
+        check(runner)
+        engine.stop()  # in an orderly way, which ends its containers
+        engine.start()
+        check(runner)
+    client = container.engine()
+    assert client.containers.list(all=True) == []
+    client.close()

@@ -15,16 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import jail
+from .. import jail, walls
 from ..errors import Unavailable
 from . import LABEL, PACKAGE, REPOSITORY, add_file, add_inside_files, tag
 
 if TYPE_CHECKING:
     from docker import DockerClient
-
-_LEFT_OUT = re.compile(
-    r"(site-packages|dist-packages|test|tests|idlelib|tkinter|turtledemo|ensurepip|lib2to3|config-.*)"
-)
 
 
 def build(client: DockerClient) -> str:
@@ -60,7 +56,7 @@ def _add_python(archive: tarfile.TarFile) -> str:
     files = {interpreter}
     binaries = [interpreter]
     for folder, folders, names in os.walk(library):
-        folders[:] = [name for name in folders if not _LEFT_OUT.fullmatch(name)]
+        folders[:] = [name for name in folders if name not in walls.NOT_FOR_PROGRAMS and not name.startswith("config-")]
         for name in names:
             path = os.path.join(folder, name)
             files.add(path)
