@@ -51,10 +51,7 @@ def engine() -> DockerClient:
 
     client = None
     try:
-        address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        if address.startswith("unix://"):  # the SDK leaks a socket where nobody listens
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.connect(address.removeprefix("unix://"))
+        _knock(_address())
         client = docker.from_env(timeout=60)
         client.ping()
     except (docker.errors.DockerException, OSError) as error:
@@ -65,6 +62,17 @@ def engine() -> DockerClient:
             f"no Docker engine answers ({reason}). Start one, or let DOCKER_HOST name it; `azr doctor` shows more."
         ) from None
     return client
+
+
+def _address() -> str:
+    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at a unix socket: the SDK would leak a socket to find out."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(address.removeprefix("unix://"))
 
 
 def starter(limits: Limits, slots: int, runtime: str | None, name: str | None) -> Callable[[], dispatch.Box]:
@@ -140,6 +148,7 @@ def _start(
     except docker.errors.DockerException as error:
         _remove_folder(folder)
         raise Unavailable(f"the engine can not make the container: {str(error).splitlines()[0][:500]}") from None
+    address = _address()
     said: list[bytes] = []
     closing: list[Callable[[], Any]] = []
 
@@ -148,6 +157,7 @@ def _start(
             with contextlib.suppress(OSError):
                 close()
         with contextlib.suppress(docker.errors.DockerException, OSError):
+            _knock(address)
             container.remove(force=True)
         _remove_folder(folder)
         client.close()

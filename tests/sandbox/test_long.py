@@ -7,6 +7,8 @@ import shutil
 import signal
 import statistics
 import subprocess
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,17 +126,21 @@ def test_memory_stays_flat_over_a_hundred_thousand_executions(name: str) -> None
 
 
 class Engine:
-    """A Docker engine of the test's own, to be killed."""
+    """A Docker engine of the test's own, to be killed. It comes back without a memory, as after a reinstallation."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.address = folder, f"unix://{folder}/docker.sock"
+        self.folder, self.address, self.lives = folder, f"unix://{folder}/docker.sock", 0
         self.start()
 
     def start(self) -> None:
+        self.lives += 1
+        roots = {what: self.folder / f"{self.lives}-{what}" for what in ("data-root", "exec-root", "pidfile")}
         command = ["dockerd", "--bridge=none", "--iptables=false", "--host", self.address]
-        command += [f"--{what}={self.folder}/{what}" for what in ("data-root", "exec-root", "pidfile")]
+        command += [f"--{what}={path}" for what, path in roots.items()]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def wait(self) -> None:
         for _ in range(240):
             ping = ["docker", "--host", self.address, "version"]
             if subprocess.run(ping, capture_output=True, check=False).returncode == 0:
@@ -143,25 +149,33 @@ class Engine:
         raise AssertionError((self.folder / "log").read_text()[-2000:])
 
     def kill(self) -> None:
-        containerd = int((self.folder / "exec-root/containerd/containerd.pid").read_text())
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         self.process.wait()
-        os.kill(containerd, signal.SIGKILL)
-        (self.folder / "pidfile").unlink(missing_ok=True)
 
-    def stop(self) -> None:
+    def clear(self) -> None:
+        """End what a killed engine leaves behind: its containerd and shims."""
         self.process.terminate()
         self.process.wait()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    command = (entry / "cmdline").read_bytes().decode("utf-8", "replace")
+                except OSError:
+                    continue
+                if command.startswith(("containerd", "/usr/bin/containerd")) and str(self.folder) in command:
+                    os.kill(int(entry.name), signal.SIGKILL)
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         missing("engine", "root and a `dockerd` of the test's own")
-    engine = Engine(tmp_path)
-    monkeypatch.setenv("DOCKER_HOST", engine.address)
-    yield engine
-    engine.stop()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        engine = Engine(Path(folder))
+        monkeypatch.setenv("DOCKER_HOST", engine.address)
+        engine.wait()
+        yield engine
+        engine.clear()
 
 
 WORK = [Program(f"def f(x): return x + {n}", [(n,)]) for n in range(300)]
@@ -178,14 +192,14 @@ def test_an_engine_that_dies_and_comes_back_loses_nothing(
 
     monkeypatch.setattr(container, "_transports", lambda client, runtime: [transport])
     with make_runner("docker") as runner:
+        assert isinstance(runner, BoxRunner)
         check(runner)
         engine.kill()
         if transport == "unix":  # the sockets do not need the engine
             check(runner)
-        engine.start()
-        check(runner)
-        engine.stop()  # in an orderly way, which ends its containers
-        engine.start()
+            os.kill(runner.box.pid, signal.SIGKILL)
+        threading.Timer(1.0, engine.start).start()
+        check(runner)  # notices the loss, waits for the engine, builds the image, starts again
         check(runner)
     client = container.engine()
     assert client.containers.list(all=True) == []
