@@ -172,7 +172,7 @@ def _receive(channel: socket.socket, slot: _Slot) -> Iterator[Job]:
                 job.report, job.verdict = b"".join(slot.report), tuple(verdict)
                 slot.report, slot.size, slot.since = [], 0, time.monotonic()
                 yield job
-            else:
-                raise Lost("a zygote speaks out of turn")
+            else:  # its last words, if it could still say them
+                raise Lost(f"a zygote gave up: {body[:200].decode('utf-8', 'replace').lstrip('!')}")
     except wire.Garbled as error:
         raise Lost(str(error)) from None

@@ -302,6 +302,10 @@ def _set_up_zygote(
     channel: int, lifeline: int, uid: int, flags: str, names: dict[type[BaseException], bytes]
 ) -> tuple[Zygote, str]:
     """Arrange the file descriptors and raise the walls. Returns the zygote, and what it says of itself."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        raise walls.NoWall("this kernel has no pidfd_open: Linux 5.3, or a newer gVisor") from None
     prints, report, ready = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
     null = os.open("/dev/null", os.O_RDONLY)
     wanted = (channel, lifeline, prints[0], *report, *ready, null, prints[1])
