@@ -176,6 +176,8 @@ def _start(
             closing.append(listener.close)
             container.start()
             channels = list(_accept(listener, container, dispatch.KINDS * slots, token, stream, said))
+            listener.close()
+            _remove_folder(folder)  # every channel stands: even a host that is killed leaves no file behind
         else:
             container.start()
             channels = _carry(stream, dispatch.KINDS * slots, said)

@@ -125,6 +125,7 @@ time.sleep(1000)
 @pytest.mark.parametrize("name", REAL)
 def test_no_box_outlives_its_host_not_even_after_sigkill(name: str, state: str) -> None:
     real(name)
+    files = set(os.listdir("/tmp"))
     host = subprocess.Popen([sys.executable, "-c", HOST, name, state], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     pid = int(host.stdout.readline())
@@ -135,6 +136,7 @@ def test_no_box_outlives_its_host_not_even_after_sigkill(name: str, state: str) 
     host.wait()
     host.stdout.close()
     assert wait_until(lambda: gone(pids))
+    assert not {name for name in set(os.listdir("/tmp")) - files if name.startswith("azr-")}
 
 
 def test_a_killed_template_takes_its_sleeping_child_along() -> None:
