@@ -97,7 +97,9 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         code = tyro.extras.subcommand_cli_from_dict(
-            {"doctor": doctor, "image": image, "bench": bench}, prog="azr", description=__doc__
+            {"doctor": doctor, "image": image, "bench": bench},
+            prog="azr",
+            description="Sandboxes for programs that a model wrote: what works here, how fast it is.",
         )
     except SandboxError as error:
         raise SystemExit(f"azr: {error}") from None

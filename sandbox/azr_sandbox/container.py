@@ -59,7 +59,7 @@ def engine() -> DockerClient:
             client.close()
         reason = str(error).splitlines()[0][:200]
         raise Unavailable(
-            f"no Docker engine answers ({reason}). Start one, or let DOCKER_HOST name it; `azr doctor` shows more."
+            f"no Docker engine answers ({reason}) at {_address()}: start one, or let DOCKER_HOST name it"
         ) from None
     return client
 
@@ -81,7 +81,11 @@ def starter(limits: Limits, slots: int, runtime: str | None, name: str | None) -
 
     def start() -> dispatch.Box:
         client = engine()
-        wanted = name or ensure_image(client)
+        try:
+            wanted = name or ensure_image(client)
+        except (Unavailable, OSError) as error:
+            client.close()
+            raise Unavailable(str(error)) from None
         transports = chosen or _transports(client, runtime)
         for transport in transports:
             try:
@@ -145,8 +149,9 @@ def _start(
     folder = tempfile.mkdtemp(prefix="azr-") if transport == "unix" else None
     try:
         container = _create(client, name, limits, slots, runtime, transport, token, folder)
-    except docker.errors.DockerException as error:
+    except (docker.errors.DockerException, OSError) as error:
         _remove_folder(folder)
+        client.close()
         raise Unavailable(f"the engine can not make the container: {str(error).splitlines()[0][:500]}") from None
     address = _address()
     said: list[bytes] = []

@@ -60,7 +60,7 @@ def _engine() -> list[Check]:
             "Image",
             with_image,
             image.tag() + ("" if with_image else " is not there"),
-            "" if with_image else "`azr image --from-host` (2 s, no registry) or `azr image`",
+            "" if with_image else "`azr image --from-host` (seconds, no registry) or `azr image`",
         ),
     ]
     left = container.leftovers(client)

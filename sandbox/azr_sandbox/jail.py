@@ -1,8 +1,8 @@
 """The embedded sandbox, where no Docker engine answers: the same worker, behind the kernel's own walls.
 
-Landlock (no file but the standard library's), seccomp (about 90 system calls), rlimits, and a uid of its own per slot
-when the host process is root. It has no view of its own of the machine: file names and sizes can be probed, contents
-can not be read. It has no memory cap over all children together, only one for each.
+Landlock (no file but the standard library's), seccomp (about 90 system calls), rlimits; when the host process is root
+also a uid of its own per slot and, where it may mount, a view of the interpreter alone. As an ordinary user names and
+sizes of files can be probed, contents can not be read. There is no memory cap over all children, only one for each.
 """
 
 from __future__ import annotations
@@ -19,10 +19,18 @@ import tempfile
 from . import dispatch, walls, worker
 from .errors import Unavailable
 
-GUARANTEE = (
-    "kernel-enforced file, network, process and signal isolation of every program (Landlock, seccomp, rlimits{uid}); "
-    "no separate view of this machine, no memory cap over all programs together"
-)
+
+def guarantee(walls: tuple[str, ...]) -> str:
+    """What a jail with these walls holds in, and what not."""
+    layers = "Landlock, seccomp, rlimits" + (", a uid of its own" if "uid" in walls else "")
+    layers += ", a view of the interpreter alone" if "view" in walls else ""
+    gaps = "" if "view" in walls else "names and sizes of this machine's files can be probed, "
+    return (
+        f"kernel-enforced file, network, process and signal isolation of every program ({layers}); {gaps}no memory cap "
+        "over all programs together; the kernel is shared"
+    )
+
+
 REQUIRED = {"landlock", "seccomp"}
 
 
@@ -54,19 +62,25 @@ def start(slots: int) -> dispatch.Box:
         pairs = [socket.socketpair() for _ in range(dispatch.KINDS * slots)]
     except OSError as error:
         raise Unavailable(f"{slots} slots need {2 * dispatch.KINDS * slots} open files (ulimit -n): {error}") from None
-    token = secrets.token_hex(16)
-    complaints = tempfile.TemporaryFile()
-    process = subprocess.Popen(
-        command(interpreter(), os.path.dirname(__file__), "fds", token, "-", slots)
-        + [str(theirs.fileno()) for _, theirs in pairs],
-        env=worker.environment(0),
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=complaints,
-        pass_fds=[theirs.fileno() for _, theirs in pairs],
-        start_new_session=True,
-    )
+    token, complaints = secrets.token_hex(16), tempfile.TemporaryFile()
+    arguments = command(interpreter(), os.path.dirname(__file__), "fds", token, "-", slots)
+    try:
+        process = subprocess.Popen(
+            arguments + [str(theirs.fileno()) for _, theirs in pairs],
+            env=worker.environment(0),
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            pass_fds=[theirs.fileno() for _, theirs in pairs],
+            start_new_session=True,
+        )
+    except OSError as error:
+        complaints.close()
+        for ours, theirs in pairs:
+            ours.close()
+            theirs.close()
+        raise Unavailable(f"this user may not start {interpreter()}: {error}") from None
     for _, theirs in pairs:
         theirs.close()
 

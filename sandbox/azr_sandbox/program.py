@@ -35,7 +35,7 @@ class Program:
             raise BadProgram(f"a source must be text, not {type(self.source).__name__}")
         if len(self.source) > MAX_SOURCE_CHARS:
             raise BadProgram(f"a source may have {MAX_SOURCE_CHARS:,} characters, this one has {len(self.source):,}")
-        if type(self.entry) is not str or not self.entry.isidentifier():
+        if type(self.entry) is not str or len(self.entry) > 1000 or not self.entry.isidentifier():
             raise BadProgram("the entry must be the name of a function")
         if not isinstance(self.calls, (list, tuple)):
             raise BadProgram(f"calls must be a list of argument tuples, not {type(self.calls).__name__}")
@@ -45,11 +45,13 @@ class Program:
             if not isinstance(call, (list, tuple)):
                 kind = type(call).__name__
                 raise BadProgram(f"a call is a tuple of arguments, not {kind}: write (x,) for one argument")
+        object.__setattr__(self, "calls", tuple(tuple(call) for call in self.calls))
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one call may use. The kernel enforces them; a program can not raise them.
+    """What one call may use; a program of n calls may take n times as long. The kernel enforces them, times to about
+    20 ms; a program can not raise them.
 
     Attributes:
         cpu_s: seconds of the child's own CPU clock, so that a busy machine makes nobody late.
@@ -57,7 +59,7 @@ class Limits:
         idle_s: seconds on the wall clock without using the CPU: a program that sleeps or has stopped itself.
         memory_mb: MiB of address space beyond what the warm interpreter has (`MemoryError` in the program).
         output_bytes: bytes of the value's text.
-        print_bytes: bytes printed to stdout and stderr, which are thrown away.
+        print_bytes: bytes that a child prints to stdout and stderr, all its calls together; they are thrown away.
 
     Raises:
         BadLimits: a limit is not a finite number above zero, or is above its ceiling.
@@ -100,7 +102,7 @@ class CallStatus(StrEnum):
     MEMORY_LIMIT = "memory_limit"  # a MemoryError
     OUTPUT_LIMIT = "output_limit"  # plain data, but too long
     NOT_PLAIN_DATA = "not_plain_data"
-    KILLED = "killed"  # a signal, an exit, a forbidden system call, a flood, or a report that is not one
+    KILLED = "killed"  # a signal, an exit without exception, a forbidden system call, a flood, a report that is none
 
 
 class RunStatus(StrEnum):

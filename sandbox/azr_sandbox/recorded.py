@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from . import values
-from .errors import NotRecorded, RunnerClosed
+from .errors import BadProgram, NotRecorded, RunnerClosed
 from .program import Call, CallStatus, Program, Run, RunStatus
 from .runner import Runner
 
@@ -22,14 +22,14 @@ Key = tuple[str, str, bytes, int, bool]
 
 
 def key(program: Program, times: int = 1, isolate_calls: bool = False) -> Key:
-    """What an answer is found by: all that a verdict may hang on."""
+    """What an answer is found by: all that a verdict may hang on, but the limits: keep one recording for each."""
     calls = values.canonical([tuple(call) for call in program.calls])
     return (program.source, program.entry, calls, times, isolate_calls)
 
 
-def expression_key(expression: str, times: int = 1) -> Key:
+def expression_key(expression: str) -> Key:
     """What the answer of an expression is found by; it is recorded as a run of one call."""
-    return (expression, "", b"", times, False)
+    return (expression, "", b"", 1, False)
 
 
 class RecordedRunner:
@@ -56,27 +56,32 @@ class RecordedRunner:
     def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
         """See `azr_sandbox.Runner.run`."""
         self._check()
+        programs = list(programs)
+        for program in programs:
+            if not isinstance(program, Program):
+                raise BadProgram(f"run() takes Program values, not {type(program).__name__}")
         self.asked += programs
         keys = [key(program, times, isolate_calls) for program in programs]
         missing = [program for at, program in zip(keys, programs, strict=True) if at not in self.answers]
         if missing:
-            for program, run in zip(missing, self._ask().run(missing, times, isolate_calls), strict=True):
+            source = self._ask(missing[0].source)
+            for program, run in zip(missing, source.run(missing, times, isolate_calls), strict=True):
                 self.answers[key(program, times, isolate_calls)] = run
         return [self.answers[at] for at in keys]
 
-    def evaluate(self, expressions: Sequence[str], times: int = 1) -> list[Call]:
+    def evaluate(self, expressions: Sequence[str]) -> list[Call]:
         """See `azr_sandbox.Runner.evaluate`."""
         self._check()
-        missing = [text for text in expressions if expression_key(text, times) not in self.answers]
+        missing = [text for text in expressions if expression_key(text) not in self.answers]
         if missing:
-            for text, call in zip(missing, self._ask().evaluate(missing, times), strict=True):
+            for text, call in zip(missing, self._ask(missing[0]).evaluate(missing), strict=True):
                 status = RunStatus.OK if call.status is CallStatus.OK else RunStatus.ERROR
-                self.answers[expression_key(text, times)] = Run(status, (call,))
-        return [self.answers[expression_key(text, times)].calls[0] for text in expressions]
+                self.answers[expression_key(text)] = Run(status, (call,))
+        return [self.answers[expression_key(text)].calls[0] for text in expressions]
 
-    def _ask(self) -> Runner:
+    def _ask(self, what: str) -> Runner:
         if self._source is None:
-            raise NotRecorded("this was never recorded: give RecordedRunner a source to record from")
+            raise NotRecorded(f"never recorded: {what[:80]!r}. Give RecordedRunner a source to record from")
         return self._source
 
     def _check(self) -> None:

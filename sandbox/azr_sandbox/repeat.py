@@ -18,6 +18,8 @@ from . import values, wire
 from .errors import BadProgram, NotPlainData
 from .program import Call, CallStatus, Cost, ErrorInfo, Limits, Program, Run, RunStatus
 
+_RESUMED = 64  # calls in a job that goes on where a child was killed: the next death must not resend them all
+
 
 @dataclass(slots=True)
 class Job:
@@ -81,25 +83,27 @@ class Plan:
     def jobs(self) -> Iterator[Job]:
         """Every job of the batch, the first repeats first."""
         for repeat in range(self.times):
-            for index, program in enumerate(self.programs):
-                count = len(program.calls)
-                for group in [(call,) for call in range(count)] if self.isolate_calls and count else [range(count)]:
-                    order = tuple(group)
-                    if self.times > 1:
-                        order = order + order[::-1] if repeat % 2 == 0 else order[::-1] + order
-                    yield from self._split(index, repeat, order)
+            for index in range(len(self.programs)):
+                for calls in self._groups(index):
+                    yield self._job(index, repeat, self._mirrored(calls, repeat))
 
-    def _split(self, program: int, repeat: int, order: tuple[int, ...]) -> Iterator[Job]:
-        """One job, or several where one child's request or report would be too large."""
-        most = max(1, wire.MAX_REPORT_BYTES // (self.limits.output_bytes + wire.RECORD.size))
-        sizes, start, room, held = self.arguments[program], 0, wire.MAX_PAYLOAD // 2, set[int]()
-        for place, call in enumerate(order):
-            room -= 0 if call in held else len(sizes[call])
-            if place > start and (room < 0 or place - start == most):
-                yield self._job(program, repeat, order[start:place])
-                start, room, held = place, wire.MAX_PAYLOAD // 2 - len(sizes[call]), set()
-            held.add(call)
-        yield self._job(program, repeat, order[start:])
+    def _groups(self, index: int) -> Iterator[tuple[int, ...]]:
+        """The calls that share a child: all of a program's, unless its request or its report would be too large."""
+        most = wire.MAX_REPORT_BYTES // (self.limits.output_bytes + wire.RECORD.size) // (1 if self.times == 1 else 2)
+        most, group, room = 1 if self.isolate_calls else max(1, most), list[int](), wire.MAX_PAYLOAD // 2
+        for call, packed in enumerate(self.arguments[index]):
+            if group and (len(group) == most or len(packed) > room):
+                yield tuple(group)
+                group, room = [], wire.MAX_PAYLOAD // 2
+            group.append(call)
+            room -= len(packed)
+        yield tuple(group)
+
+    def _mirrored(self, calls: tuple[int, ...], repeat: int) -> tuple[int, ...]:
+        """With more than one repeat each call is made twice, in two orders."""
+        if self.times == 1:
+            return calls
+        return calls + calls[::-1] if repeat % 2 == 0 else calls[::-1] + calls
 
     def _job(self, index: int, repeat: int, order: tuple[int, ...]) -> Job:
         program, limits = self.programs[index], self.limits
@@ -119,20 +123,27 @@ class Plan:
         return Job(index, repeat, order, header + payload, kind, ticket, patience_s)
 
     def take(self, job: Job) -> Iterator[Job]:
-        """Take a job back, with its report. Yields the job for what a killed child could not get to."""
+        """Take a job back, with its report. Yields the jobs for what a killed child could not get to."""
         assert job.verdict is not None
-        order, outcomes = job.order, self.outcomes[job.program][job.repeat]
+        order, outcomes, loads = job.order, self.outcomes[job.program][job.repeat], self.loads[job.program]
         records = wire.read_records(job.report, len(order), self.limits.output_bytes)
-        ended = self._ending(job.verdict)
+        ended, rest = self._ending(job.verdict), 0
+        if job.verdict[0] == wire.FLOODED:
+            # Who printed how much is not known by call, and how far a child came before it was killed is chance.
+            if len(set(order)) > 1:
+                yield from (self._job(job.program, job.repeat, (call,) * order.count(call)) for call in set(order))
+                return
+            records = None
         if records is None:
-            found, rest = [_Outcome(CallStatus.KILLED)] * len(order), 0
+            loads.append(_Outcome(CallStatus.KILLED))
+            found = [_Outcome(CallStatus.KILLED)] * len(order)
         elif not records or records[0][0] != wire.LOADED:  # it never got to a call
-            loading = _outcome(*records[0]) if records else ended
-            self.loads[job.program].append(loading)
-            found, rest = [loading] * len(order), 0
+            loads.append(_outcome(*records[0]) if records else ended)
+            found = [loads[-1]] * len(order)
         else:
-            self.loads[job.program].append(_Outcome(CallStatus.OK))
             found = [_outcome(tag, text) for tag, text in records[1:]]
+            clean = bool(order) or job.verdict[:3] == (wire.EXITED, 0, 0)
+            loads.append(_Outcome(CallStatus.OK) if clean else ended)
             rest = max(0, len(order) - len(found) - 1)
             if len(found) < len(order):
                 found.append(ended)
@@ -140,8 +151,9 @@ class Plan:
         for call, outcome in zip(order, found, strict=False):
             outcomes[call].append(outcome)
             costs[call] = _dearer(costs[call], cost)
-        if rest:
-            yield self._job(job.program, job.repeat, order[len(order) - rest :])
+        left = order[len(order) - rest :] if rest else ()
+        for start in range(0, len(left), _RESUMED):
+            yield self._job(job.program, job.repeat, left[start : start + _RESUMED])
 
     def _ending(self, verdict: tuple[int, ...]) -> _Outcome:
         cause, signal, *_ = verdict

@@ -61,7 +61,7 @@ class Runner(Protocol):
             SandboxLost: the box died again and again. No verdict was made up.
         """
 
-    def evaluate(self, expressions: Sequence[str], times: int = 1) -> list[Call]:
+    def evaluate(self, expressions: Sequence[str]) -> list[Call]:
         """Evaluate Python expressions, such as "range(3)" turned into data by `list(range(3))`, each in a child of
         its own, never on the host.
 
@@ -81,10 +81,15 @@ class PlanRunner:
     python = ""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits if limits is not None else Limits()
-        if not isinstance(self.limits, Limits):
-            raise BadRequest(f"limits must be a Limits, not {type(self.limits).__name__}")
+        self._limits = limits if limits is not None else Limits()
+        if not isinstance(self._limits, Limits):
+            raise BadRequest(f"limits must be a Limits, not {type(self._limits).__name__}")
         self._closed = False
+
+    @property
+    def limits(self) -> Limits:
+        """What one call may use. Fixed when the runner is made: the box is built for it."""
+        return self._limits
 
     def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
         """See `Runner.run`."""
@@ -92,11 +97,11 @@ class PlanRunner:
         self._execute(plan)
         return plan.runs()
 
-    def evaluate(self, expressions: Sequence[str], times: int = 1) -> list[Call]:
+    def evaluate(self, expressions: Sequence[str]) -> list[Call]:
         """See `Runner.evaluate`."""
         if isinstance(expressions, str) or not isinstance(expressions, Iterable):
             raise BadProgram("evaluate() takes a list of expressions")
-        plan = self._plan([Program(text, [()], entry="expression") for text in expressions], times, False, True)
+        plan = self._plan([Program(text, [()], entry="expression") for text in expressions], 1, False, True)
         self._execute(plan)
         return [run.calls[0] for run in plan.runs()]
 
@@ -108,7 +113,8 @@ class PlanRunner:
         programs = list(programs)
         for program in programs:
             if not isinstance(program, Program):
-                raise BadProgram(f"run() takes Program values, not {type(program).__name__}")
+                kind = type(program).__name__
+                raise BadProgram(f"run() takes Program values, not {kind}: write Program(source, [(argument,)])")
         if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= MAX_TIMES:
             raise BadRequest(f"times must be an int from 1 to {MAX_TIMES}")
         return Plan(programs, self.limits, times, isolate, wire.EXPRESSION if expressions else 0)
@@ -135,23 +141,28 @@ class BoxRunner(PlanRunner):
     that inherits one gets a box of its own."""
 
     def __init__(
-        self, name: str, guarantee: str, start: Callable[[], dispatch.Box], limits: Limits | None = None
+        self,
+        name: str,
+        guarantee: Callable[[tuple[str, ...]], str],
+        start: Callable[[], dispatch.Box],
+        limits: Limits | None = None,
     ) -> None:
         super().__init__(limits)
-        self.name, self.guarantee = name, guarantee
-        self._start, self._lock = start, threading.Lock()
+        self.name = name
+        self._start, self._lock, self._dead = start, threading.Lock(), False
+        _RUNNERS.add(self)
         self.box, self._owner = start(), os.getpid()
-        self.python, self.walls = self.box.python, self.box.walls
+        self.python, self.walls, self.guarantee = self.box.python, self.box.walls, guarantee(self.box.walls)
         self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
 
     def _execute(self, plan: Plan) -> None:
-        if self._owner != os.getpid():  # forked, perhaps while another thread held it
-            self._lock = threading.Lock()
         with self._lock:
             if self._closed:
                 raise RunnerClosed("this runner was closed by another thread")
-            if self._owner != os.getpid():  # the channels belong to our parent
+            if self._owner != os.getpid():  # forked: the channels belong to our parent
                 self._restart(close=False)
+            elif self._dead:
+                self._restart()
             unfinished: dict[int, Job] = {id(job): job for job in plan.jobs()}
 
             def finish(job: Job) -> Iterator[Job]:
@@ -177,6 +188,7 @@ class BoxRunner(PlanRunner):
                     raise
 
     def _restart(self, close: bool = True) -> None:
+        self._dead = True
         self._finalizer.detach()
         if close:
             with contextlib.suppress(Exception):
@@ -190,6 +202,7 @@ class BoxRunner(PlanRunner):
                 if time.monotonic() > deadline:
                     raise SandboxLost(f"the {self.name} box was lost and can not be started again: {error}") from None
                 time.sleep(0.5)
+        self._dead = False
         self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
 
     def close(self) -> None:
@@ -199,6 +212,18 @@ class BoxRunner(PlanRunner):
             return
         with self._lock:  # a batch of another thread ends first
             self._finalizer()
+
+
+_RUNNERS: weakref.WeakSet[BoxRunner] = weakref.WeakSet()
+
+
+def _unlock_after_fork() -> None:
+    for runner in list(_RUNNERS):  # a thread of the parent may have held it; it is not here to let go
+        runner._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
 def _end(boxes: list[dispatch.Box], owner: int) -> None:
@@ -238,6 +263,8 @@ def make_runner(
         slots = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(slots, bool) or not isinstance(slots, int) or not 1 <= slots <= 256:
         raise BadRequest("slots must be an int from 1 to 256")
+    if name in ("jail", "subprocess") and (runtime is not None or image is not None):
+        raise BadRequest(f"runtime and image are for Docker: name='docker', not {name!r}")
     if name == "docker":
         return _docker(limits, slots, runtime, image)
     if name == "jail":
@@ -271,11 +298,12 @@ def _docker(limits: Limits | None, slots: int, runtime: str | None, image: str |
     from . import container
 
     checked = limits if limits is not None else Limits()
-    return BoxRunner("docker", container.GUARANTEE, container.starter(checked, slots, runtime, image), checked)
+    return BoxRunner(
+        "docker", lambda walls: container.GUARANTEE, container.starter(checked, slots, runtime, image), checked
+    )
 
 
 def _jail(limits: Limits | None, slots: int) -> BoxRunner:
     from . import jail
 
-    guarantee = jail.GUARANTEE.format(uid=", a uid of its own" if os.geteuid() == 0 else "")
-    return BoxRunner("jail", guarantee, lambda: jail.start(slots), limits)
+    return BoxRunner("jail", jail.guarantee, lambda: jail.start(slots), limits)

@@ -74,7 +74,7 @@ _PLAIN_PRIVATES = frozenset(
 )
 _GETTERS = ("attrgetter", "methodcaller")  # read attributes by a text
 _DUNDER = re.compile(r"__\w+__")
-_FORMAT_FIELD = re.compile(r"\{[^{}]*\.(\w+)")  # "{0.now}".format(x) reads attributes too
+_FORMAT_FIELD = re.compile(r"\{([^{}]*)")  # "{0.now}".format(x) reads attributes too
 
 
 def screen(source: str) -> Finding | None:
@@ -113,6 +113,7 @@ class _Look:
         self.nodes = list(ast.walk(tree))
         self.modules: dict[str, str] = {}  # what a name stands for
         self.privates = set(_PLAIN_PRIVATES)  # names with an underscore that the program itself defines
+        rebound = set[str]()
         self.owners = set[int]()  # the nodes before a dot, and getters that are called on the spot
         for node in self.nodes:
             match node:
@@ -121,16 +122,26 @@ class _Look:
                         self.modules[alias.asname or alias.name.partition(".")[0]] = (
                             alias.name if alias.asname else alias.name.partition(".")[0]
                         )
-                case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Name(id=name, ctx=ast.Store()):
+                case (
+                    ast.FunctionDef(name=name)
+                    | ast.AsyncFunctionDef(name=name)
+                    | ast.ClassDef(name=name)
+                    | ast.Name(id=name, ctx=ast.Store())
+                    | ast.arg(arg=name)
+                ):
                     self.privates.add(name)
+                    rebound.add(name)
                 case ast.Attribute(attr=name, ctx=ast.Store()):
                     self.privates.add(name)
             if isinstance(node, ast.Attribute):
                 self.owners.add(id(node.value))
             if isinstance(node, ast.Call):
                 self.owners.add(id(node.func))
+        for name in rebound & set(self.modules):  # it may stand for something else here: `string`, `copy`
+            del self.modules[name]
 
     def at(self, node: ast.AST) -> Finding | None:
+        """What there is to object to at this very node."""
         line = getattr(node, "lineno", None)
         match node:
             case ast.Import(names=names):
@@ -160,6 +171,7 @@ class _Look:
             case (
                 ast.arg(annotation=ast.Constant(value=str() as text))
                 | ast.FunctionDef(returns=ast.Constant(value=str() as text))
+                | ast.AsyncFunctionDef(returns=ast.Constant(value=str() as text))
                 | ast.AnnAssign(annotation=ast.Constant(value=str() as text))
             ) if "(" in text or "__" in text:
                 return Finding(Rule.ATTRIBUTE, "code in an annotation", line)
@@ -170,8 +182,8 @@ class _Look:
             case ast.Constant(value=str() as text):
                 if _DUNDER.fullmatch(text) and text not in _PLAIN_DUNDERS | {"__main__"}:
                     return Finding(Rule.ATTRIBUTE, text[:80], line)
-                for name in _FORMAT_FIELD.findall(text):
-                    if self.bad_attribute(name):
+                for name in ".".join(_FORMAT_FIELD.findall(text)).replace("[", ".").split("."):
+                    if self.bad_attribute(re.split(r"\W", name)[0]):
                         return Finding(Rule.ATTRIBUTE, name, line)
             case ast.Call(func=ast.Name(id="getattr" | "hasattr"), args=arguments):
                 beginning = _beginning(arguments[1]) if len(arguments) > 1 else None

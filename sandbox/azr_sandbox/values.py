@@ -50,7 +50,7 @@ def _render(value: object, room: int, depth: int) -> str:
     if kind is complex:
         return f"complex({value.real!r}, {value.imag!r})"  # type: ignore[attr-defined]
     if kind not in _CONTAINERS:
-        raise NotPlainData(f"a {kind.__name__} is not plain data")
+        raise NotPlainData(f"a value of type {kind.__name__} is not plain data{_hint(value)}")
     if depth >= MAX_DEPTH:
         raise NotPlainData(f"nested deeper than {MAX_DEPTH} containers, or containing itself")
     # Every element takes at least two characters, so a container can be refused before it is walked.
@@ -73,6 +73,10 @@ def _render(value: object, room: int, depth: int) -> str:
         return "(" + ", ".join(parts) + (",)" if len(parts) == 1 else ")")
     inner = "{" + ", ".join(sorted(parts)) + "}" if parts else ""
     return (inner or "set()") if kind is set else f"frozenset({inner})"
+
+
+def _hint(value: object) -> str:
+    return ": write value.tolist() or value.item()" if hasattr(type(value), "tolist") else ""
 
 
 def check(value: object) -> None:
@@ -124,7 +128,7 @@ def _canonical(value: object, depth: int) -> str:
     if kind is complex:
         return f"complex({value.real + 0.0!r},{value.imag + 0.0!r})"  # type: ignore[attr-defined]
     if kind not in _CONTAINERS:
-        raise NotPlainData(f"a {kind.__name__} is not plain data")
+        raise NotPlainData(f"a value of type {kind.__name__} is not plain data{_hint(value)}")
     if depth >= MAX_DEPTH:
         raise NotPlainData(f"nested deeper than {MAX_DEPTH} containers, or containing itself")
     if kind is dict:

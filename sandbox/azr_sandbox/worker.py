@@ -3,7 +3,7 @@
 The first process (PID 1 of a container) starts the second template, forks its own zygotes and then only waits: if
 any part dies, all die, and the host notices at once. A zygote owns one channel to the host. It reads a request's
 header, never the program behind it: the child that it forks reads that, goes behind the last walls, runs it, writes
-records to a pipe of its own and exits. Whatever the child writes passes through one buffer that is wiped before the
+records to the zygote's pipe and exits. Whatever the child writes passes through one buffer that is wiped before the
 next fork, so nothing of a program is left for the next one to find. Standard library only, and as little of it as
 can be: every page that a zygote touches costs every child.
 """
@@ -39,7 +39,7 @@ INSIDE = ("errors.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.p
 FLAG_VIEW = "view"  # the box has left the machine's file system
 FLAG_NO_FENCE = "no-fence"  # for a container runtime that brings its own kernel (gVisor): no Landlock, no seccomp
 
-_SETUP_MS = 60_000  # the longest silence while a request arrives
+_SETUP_MS = 60_000  # for a request to arrive
 _PATIENCE_MS = 20  # a child that lives longer is watched closely; almost none does
 _IDLE_SHARE = 0.01  # of a core: less is idleness
 _UID_SPAN = 1 << 12  # uids set aside for one box
@@ -313,7 +313,8 @@ def _set_up_zygote(
     for place, fd in zip((*range(CHANNEL, READY_W + 1), 0, 1), clear, strict=True):
         os.dup2(fd, place)
     os.dup2(1, 2)
-    os.closerange(READY_W + 1, 4096)
+    # A host with many open files hands down channels with high numbers: every one of them must go.
+    os.closerange(READY_W + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
     for fd in (PRINTS, REPORT, READY):  # the reading ends only: the two ends of a pipe have flags of their own
         os.set_blocking(fd, False)
     walls.set_lasting_limits()
@@ -385,6 +386,7 @@ class Zygote:
         started = time.monotonic()
         pid = os.fork()
         if pid == 0:
+            request = request[:-1]  # the ticket is not for programs, which can read this frame
             _be_child(self, request)
         pidfd = os.pidfd_open(pid)
         ending = select.poll()
@@ -406,7 +408,7 @@ class Zygote:
         self._sweep()
         while self.drain():
             pass
-        if not quick and printed + self.drain_prints() > request[8] and cause == wire.EXITED:
+        if not (quick and self.fenced) and printed + self.drain_prints() > request[8] and cause == wire.EXITED:
             cause = wire.FLOODED
         ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
@@ -433,7 +435,8 @@ class Zygote:
             self._send_held()
         printed = 0
         try:
-            while count := os.readv(PRINTS, [self.view[self.held :]]):
+            for _ in range(64):  # more than the pipe holds; who prints faster than we read is seen at the next look
+                count = os.readv(PRINTS, [self.view[self.held :]])
                 self.view[self.held : self.held + count] = bytes(count)
                 printed += count
         except BlockingIOError:
@@ -603,7 +606,7 @@ def _send(fd: int, *parts: bytes | memoryview) -> None:
 def _be_child(zygote: Zygote, request: tuple[int, ...]) -> NoReturn:
     """Read the program, go behind the last walls, run it, write its records, exit. Never returns."""
     try:
-        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags, _ = request
+        _, length, executions, cpu_ms, _, _, memory, output_bytes, _, flags = request
         work = _receive(CHANNEL, length)
         if len(work) != length:
             os._exit(1)
@@ -625,7 +628,9 @@ def _be_child(zygote: Zygote, request: tuple[int, ...]) -> NoReturn:
             walls.refuse_signals()
         os.write(READY_W, b"R")
         os.closerange(READY, READY_W + 1)
-        perform(work, REPORT_W, flags, output_bytes, zygote.names)
+        held = [work]
+        del work  # or this frame would keep the whole request in memory
+        perform(held.pop(), REPORT_W, flags, output_bytes, zygote.names)
     finally:
         os._exit(0)
 

@@ -245,3 +245,81 @@ def test_closing_while_another_thread_runs_leaves_nothing() -> None:
 
     assert not Path(f"/proc/{pid}").exists()
     assert runner.box.pid == pid, "no second box was started"
+
+
+def test_no_frame_holds_the_ticket(runner: BoxRunner) -> None:
+    look = frames_of("found += [v for v in (value if type(value) is tuple else ()) if type(v) is int and v >= 2**40]")
+    assert call(runner, look).value == []
+
+
+@pytest.mark.parametrize(("limit", "printed"), [(1 << 20, 1_060_000), (1000, 60_000), (1000, 9_000)])
+def test_who_prints_too_much_is_killed_always(limit: int, printed: int) -> None:
+    real("jail")
+    flooder = Program(f"def f(x): print('a' * {printed}, flush=True)", [(1,), (2,)])
+    quiet = Program("def f(x): print('a' * 400, flush=True)", [(1,)])
+    with make_runner("jail", Limits(print_bytes=limit)) as own:
+        runs = own.run([flooder, quiet] * 20, times=2)
+        assert {(run.status, *(c.status for c in run.calls)) for run in runs[::2]} == {("error", "killed", "killed")}
+        assert {run.status for run in runs[1::2]} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\nos.write(7, b'\\xff' * 20)",
+        "import os\nos.write(7, b'\\0\\0\\0\\0L')\nos._exit(9)",
+        "import os\nos.write(7, b'\\0\\0\\0\\0L')\nwhile 1: pass",
+        "while 1: pass",
+        "import os\nos._exit(0)",
+    ],
+)
+def test_a_program_without_calls_is_not_ok_when_it_dies(runner: BoxRunner, source: str) -> None:
+    assert {run.status for run in runner.run([Program(source, [])] * 2, times=2)} == {"error"}
+
+
+def test_a_host_with_many_open_files_shares_none_with_programs() -> None:
+    import os
+    import resource
+
+    real("jail")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 8192:
+        pytest.skip("this user may not open 5,000 files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, before[1]))
+    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(4200)]
+    try:
+        with make_runner("jail", slots=2) as own:
+            source = "import os\ndef f():\n    return [fd for fd in range(8192) if _open(fd)]\n"
+            source += "def _open(fd):\n    try: return os.fstat(fd)\n    except OSError: return None\n"
+            assert call(own, source).value == [0, 1, 2, 7]
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_death_in_a_large_program_resends_little() -> None:
+    plan = Plan([Program("", [("x" * 1000,)] * 512)], Limits(), 1, False)
+    [job] = plan.jobs()
+    sent, waiting = 0, [job]
+    while waiting:
+        job = waiting.pop()
+        sent += len(job.request)
+        job.report, job.verdict = (
+            wire.RECORD.pack(0, wire.LOADED),
+            (wire.EXITED, 0, 1, 1, 1, 1),
+        )  # dies in its first call
+        waiting += plan.take(job)
+    assert {c.status for c in plan.runs()[0].calls} == {"killed"}
+    assert sent < 40 * 512 * 1000
+
+
+def test_stateful_programs_are_seen_however_they_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    real("jail")
+    monkeypatch.setattr(wire, "MAX_REPORT_BYTES", 5 * (Limits().output_bytes + wire.RECORD.size))
+    program = Program("n = 0\ndef f():\n    global n\n    n += 1\n    return n", [()] * 6)
+    with make_runner("jail") as own:
+        assert own.run([program], times=2)[0].status is RunStatus.NONDETERMINISTIC
+        assert [c.value for c in own.run([Program("def f(x): return x", [(n,) for n in range(20)])])[0].calls] == [
+            *range(20)
+        ]

@@ -229,6 +229,7 @@ def test_a_cost_is_measured_outside(runner: Runner) -> None:
         (lambda: Program("", [()] * 5000), BadProgram),
         (lambda: Program("", 1), BadProgram),  # type: ignore[arg-type]
         (lambda: Program("", [], entry="f()"), BadProgram),
+        (lambda: Program("", [], entry="f" * 2000), BadProgram),
         (lambda: Limits(cpu_s=0), BadLimits),
         (lambda: Limits(memory_mb=-1), BadLimits),
         (lambda: Limits(wall_s=math.nan), BadLimits),
@@ -238,6 +239,7 @@ def test_a_cost_is_measured_outside(runner: Runner) -> None:
         (lambda: make_runner("nonsense"), BadRequest),  # type: ignore[arg-type]
         (lambda: make_runner("subprocess"), BadRequest),
         (lambda: make_runner("jail", slots=0), BadRequest),
+        (lambda: make_runner("jail", runtime="runsc"), BadRequest),
         (lambda: make_runner("jail", {"cpu_s": 1}), BadRequest),  # type: ignore[arg-type]
     ],
 )

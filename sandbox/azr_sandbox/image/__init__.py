@@ -1,7 +1,7 @@
 """The box's image: which one a runner wants, and two ways to make it.
 
-From the Dockerfile, where an engine can pull; or from this host's own interpreter, without any registry, in about two
-seconds. An image is named after the Python it holds and a hash of the files inside, so a stale one is never used.
+From the Dockerfile, where an engine can pull; or from this host's own interpreter, without any registry, in seconds. An
+image is named after the Python it holds and a hash of the files inside, so a stale one is never used.
 """
 
 from __future__ import annotations
