@@ -26,6 +26,7 @@ from . import dispatch, image, jail, worker
 from .errors import Unavailable, VersionMismatch
 from .program import Limits
 from .relay import Relay
+from .zygote import FLAG_NO_FENCE
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -219,7 +220,7 @@ def _create(
     gvisor = runtime_is_gvisor(runtime)
     labels = client.images.get(name).labels
     where = "stdio" if transport == "stdio" else "unix:/run/azr/box"
-    flags = worker.FLAG_NO_FENCE if gvisor else "-"
+    flags = FLAG_NO_FENCE if gvisor else "-"
     profile = (Path(__file__).parent / "image" / "seccomp.json").read_text()
     # Every program at its limit at once must fit: else the kernel kills a neighbour.
     memory_mb = slots * (limits.memory_mb + 64) + 256

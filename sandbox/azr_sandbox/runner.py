@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
-from . import dispatch, wire
+from . import dispatch, unsafe, wire
 from .errors import BadProgram, BadRequest, RunnerClosed, SandboxLost, Unavailable
 from .program import Call, Limits, Program, Run
 from .repeat import Job, Plan
@@ -232,6 +233,20 @@ def _end(boxes: list[dispatch.Box], owner: int) -> None:
             box.close()
 
 
+class SubprocessRunner(PlanRunner):
+    """Runs programs without any isolation (`unsafe.py`)."""
+
+    name = "subprocess"
+    guarantee = unsafe.GUARANTEE
+
+    def __init__(self, limits: Limits | None, slots: int) -> None:
+        super().__init__(limits)
+        self.python, self._slots = f"{sys.version_info[0]}.{sys.version_info[1]}", slots
+
+    def _execute(self, plan: Plan) -> None:
+        unsafe.execute(plan, self._slots)
+
+
 Name = Literal["auto", "docker", "jail", "subprocess"]
 
 
@@ -272,8 +287,6 @@ def make_runner(
     if name == "subprocess":
         if not allow_unsafe:
             raise BadRequest("'subprocess' is not a sandbox: say allow_unsafe=True to run programs without isolation")
-        from .unsafe import SubprocessRunner
-
         return SubprocessRunner(limits, slots)
     if name != "auto":
         raise BadRequest(f"no runner is called {name!r}: choose 'auto', 'docker', 'jail' or 'subprocess'")
