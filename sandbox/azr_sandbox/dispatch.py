@@ -18,7 +18,8 @@ from .errors import Unavailable
 from .repeat import Job
 
 KINDS = 2 * len(wire.HASH_SEEDS)  # zygotes per slot
-_QUEUED_BYTES = 1 << 16  # a request this small can wait in a socket while its zygote works, and never blocks us
+_AHEAD = 4  # jobs in a slot: one that works, the others so that it need not wait for us
+_QUEUED_BYTES = 1 << 16  # requests this small can wait in a socket while its zygote works, and never block us
 
 
 class Lost(Exception):
@@ -129,7 +130,7 @@ def execute(box: Box, jobs: Iterable[Job], finish: Callable[[Job], Iterable[Job]
 
 
 def _load(box: Box, slot: _Slot, waiting: list[deque[Job]], slots: int) -> None:
-    """Give a slot its next job; and one to hold ready, while there is plenty for everyone."""
+    """Give a slot its next job; and some to hold ready, while there is plenty for everyone."""
     if not slot.flying:
         if not waiting[slot.kind]:
             slot.kind = next((kind for kind in range(KINDS) if waiting[kind]), slot.kind)
@@ -138,7 +139,7 @@ def _load(box: Box, slot: _Slot, waiting: list[deque[Job]], slots: int) -> None:
         slot.since = time.monotonic()
         _submit(box, slot, waiting[slot.kind].popleft(), slots)
     queue = waiting[slot.kind]
-    if len(slot.flying) == 1 and len(queue) > 8 * slots and len(queue[0].request) <= _QUEUED_BYTES:
+    while len(slot.flying) < _AHEAD and len(queue) > 8 * slots and len(queue[0].request) <= _QUEUED_BYTES // _AHEAD:
         _submit(box, slot, queue.popleft(), slots)
 
 

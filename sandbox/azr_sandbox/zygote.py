@@ -6,7 +6,6 @@ wiped before the next fork, so nothing of a program is left for the next one to 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import select
@@ -57,12 +56,13 @@ def _set_up(
     prints, report, ready = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
     null = os.open("/dev/null", os.O_RDONLY)
     wanted = (channel, lifeline, prints[0], *report, *ready, null, prints[1])
-    clear = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in wanted]  # of the places that others will take
+    top = max(map(int, os.listdir("/proc/self/fd"))) + 1
+    clear = [os.dup2(fd, top + number) for number, fd in enumerate(wanted)]  # of the places that others will take
     for place, fd in zip((*range(CHANNEL, READY_W + 1), 0, 1), clear, strict=True):
         os.dup2(fd, place)
     os.dup2(1, 2)
     # A host with many open files hands down channels with high numbers: every one of them must go.
-    os.closerange(READY_W + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+    os.closerange(READY_W + 1, top + len(wanted))
     for fd in (PRINTS, REPORT, READY):  # the reading ends only: the two ends of a pipe have flags of their own
         os.set_blocking(fd, False)
     walls.set_lasting_limits()
