@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import dispatch, image, jail, worker
+from . import dispatch, image, worker
 from .errors import Unavailable, VersionMismatch
 from .program import Limits
 from .relay import Relay
@@ -226,7 +226,7 @@ def _create(
     memory_mb = slots * (limits.memory_mb + 64) + 256
     return client.containers.create(
         name,
-        jail.command(labels.get(image.LABEL, "python3"), image.PACKAGE, where, token, flags, slots),
+        worker.command(labels.get(image.LABEL, "python3"), image.PACKAGE, where, token, flags, slots),
         environment=worker.environment(0),
         network_mode="none",
         ipc_mode="none",

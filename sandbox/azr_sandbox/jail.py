@@ -63,7 +63,7 @@ def start(slots: int) -> dispatch.Box:
     except OSError as error:
         raise Unavailable(f"{slots} slots need {2 * dispatch.KINDS * slots} open files (ulimit -n): {error}") from None
     token, complaints = secrets.token_hex(16), tempfile.TemporaryFile()
-    arguments = command(interpreter(), os.path.dirname(__file__), "fds", token, "-", slots)
+    arguments = worker.command(interpreter(), os.path.dirname(__file__), "fds", token, "-", slots)
     try:
         process = subprocess.Popen(
             arguments + [str(theirs.fileno()) for _, theirs in pairs],
@@ -111,21 +111,3 @@ def start(slots: int) -> dispatch.Box:
 def interpreter() -> str:
     """The interpreter behind a virtual environment: its standard library is the one the jail reads."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-
-
-def command(python: str, package: str, transport: str, token: str, flags: str, slots: int) -> list[str]:
-    """The command line that starts a box."""
-    return [
-        python,
-        *worker.PYTHON_FLAGS,
-        "-c",
-        worker.LAUNCHER,
-        package,
-        "main",
-        "0",
-        "-1",
-        transport,
-        token,
-        flags,
-        str(slots),
-    ]

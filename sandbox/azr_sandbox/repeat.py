@@ -1,9 +1,9 @@
 """Plans the executions of a batch, and turns what came back into verdicts. Runs nothing itself.
 
-With `times=1` a program's calls are made once, in one child. With more, each repeat is another child (another hash
-seed, pid, uid and address layout; every second one with tighter memory and recursion limits) that makes each call
-twice, in two orders. All executions of a call must agree. A child that was killed in one call costs its neighbours
-nothing: the calls behind it are made in a child of their own.
+With `times=1` a program's calls are made once, in one child. With more, each repeat has children of its own
+(another hash seed, pid, uid and address layout; every second one with tighter memory and recursion limits) that make
+each call twice, in two orders. All executions of a call must agree. A child that was killed in one call costs its
+neighbours nothing: the calls behind it are made in a child of their own.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Plan:
         assert job.verdict is not None
         order, outcomes, loads = job.order, self.outcomes[job.program][job.repeat], self.loads[job.program]
         records = wire.read_records(job.report, len(order), self.limits.output_bytes)
-        ended, rest = self._ending(job.verdict), 0
+        ended, rest = _ending(job.verdict), 0
         if job.verdict[0] == wire.FLOODED:
             # Who printed how much is not known by call, and how far a child came before it was killed is chance.
             if len(set(order)) > 1:
@@ -138,10 +138,10 @@ class Plan:
             loads.append(_Outcome(CallStatus.KILLED))
             found = [_Outcome(CallStatus.KILLED)] * len(order)
         elif not records or records[0][0] != wire.LOADED:  # it never got to a call
-            loads.append(_outcome(*records[0]) if records else ended)
+            loads.append(_Outcome(_STATUS[records[0][0]], records[0][1]) if records else ended)
             found = [loads[-1]] * len(order)
         else:
-            found = [_outcome(tag, text) for tag, text in records[1:]]
+            found = [_Outcome(_STATUS[tag], text) for tag, text in records[1:]]
             clean = bool(order) or job.verdict[:3] == (wire.EXITED, 0, 0)
             loads.append(_Outcome(CallStatus.OK) if clean else ended)
             rest = max(0, len(order) - len(found) - 1)
@@ -154,12 +154,6 @@ class Plan:
         left = order[len(order) - rest :] if rest else ()
         for start in range(0, len(left), _RESUMED):
             yield self._job(job.program, job.repeat, left[start : start + _RESUMED])
-
-    def _ending(self, verdict: tuple[int, ...]) -> _Outcome:
-        cause, signal, *_ = verdict
-        if cause == wire.OUT_OF_CPU or (cause == wire.EXITED and signal == 24):  # SIGXCPU, the back-stop
-            return _Outcome(CallStatus.CPU_LIMIT)
-        return _Outcome(CallStatus.WALL_LIMIT if cause == wire.OUT_OF_WALL else CallStatus.KILLED)
 
     def runs(self) -> list[Run]:
         """Every program's verdict."""
@@ -188,8 +182,12 @@ _STATUS = {
 }
 
 
-def _outcome(tag: int, text: bytes) -> _Outcome:
-    return _Outcome(_STATUS[tag], text)
+def _ending(verdict: tuple[int, ...]) -> _Outcome:
+    """What became of the call that a child was in when it ended."""
+    cause, signal, *_ = verdict
+    if cause == wire.OUT_OF_CPU or (cause == wire.EXITED and signal == 24):  # SIGXCPU, the back-stop
+        return _Outcome(CallStatus.CPU_LIMIT)
+    return _Outcome(CallStatus.WALL_LIMIT if cause == wire.OUT_OF_WALL else CallStatus.KILLED)
 
 
 def _value(outcome: _Outcome) -> object:

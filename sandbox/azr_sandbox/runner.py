@@ -154,7 +154,7 @@ class BoxRunner(PlanRunner):
         _RUNNERS.add(self)
         self.box, self._owner = start(), os.getpid()
         self.python, self.walls, self.guarantee = self.box.python, self.box.walls, guarantee(self.box.walls)
-        self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
+        self._finalizer = weakref.finalize(self, _end, self.box, self._owner)
 
     def _execute(self, plan: Plan) -> None:
         with self._lock:
@@ -204,7 +204,7 @@ class BoxRunner(PlanRunner):
                     raise SandboxLost(f"the {self.name} box was lost and can not be started again: {error}") from None
                 time.sleep(0.5)
         self._dead = False
-        self._finalizer = weakref.finalize(self, _end, [self.box], self._owner)
+        self._finalizer = weakref.finalize(self, _end, self.box, self._owner)
 
     def close(self) -> None:
         """See `Runner.close`."""
@@ -227,10 +227,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
-def _end(boxes: list[dispatch.Box], owner: int) -> None:
+def _end(box: dispatch.Box, owner: int) -> None:
     if owner == os.getpid():
-        for box in boxes:
-            box.close()
+        box.close()
 
 
 class SubprocessRunner(PlanRunner):

@@ -38,6 +38,14 @@ def environment(seed: int) -> dict[str, str]:
     return {"PYTHONHASHSEED": str(wire.HASH_SEEDS[seed]), "TZ": "UTC0", "LC_ALL": "C.UTF-8"}
 
 
+def command(
+    python: str, package: str, transport: str, token: str, flags: str, slots: int, seed: int = 0, uid_base: int = -1
+) -> list[str]:
+    """The command line that starts a box, or its twin: see `main` for what the words mean."""
+    words = [str(seed), str(uid_base), transport, token, flags, str(slots)]
+    return [python, *PYTHON_FLAGS, "-c", LAUNCHER, package, "main", *words]
+
+
 # --- start ------------------------------------------------------------------------------------------------------
 def main(arguments: list[str]) -> NoReturn:
     """Start a box. Never returns.
@@ -71,7 +79,7 @@ def main(arguments: list[str]) -> NoReturn:
 
 
 def connect(transport: str, token: list[str], slots: int) -> list[int]:
-    """Open the channels: (seed, warm, slot), the slots first."""
+    """Open the channels, ordered by seed, then by warmth, then by slot."""
     if transport == "stdio":
         return wire_to_stdio(4 * slots)
     import _socket  # `socket` itself would cost every child; the few bytes of its C half do not
@@ -113,20 +121,8 @@ def start_twin(uid_base: int, token: list[str], flags: str, slots: int, channels
     for channel in channels:
         os.set_inheritable(channel, True)
     here = os.path.dirname(os.path.abspath(__file__))
-    arguments = [
-        sys.executable,
-        *PYTHON_FLAGS,
-        "-c",
-        LAUNCHER,
-        here,
-        "main",
-        "1",
-        str(uid_base),
-        "fds",
-        token[0],
-        flags,
-    ]
-    arguments += [str(slots), *map(str, channels)]
+    arguments = command(sys.executable, here, "fds", token[0], flags, slots, seed=1, uid_base=uid_base)
+    arguments += map(str, channels)
     if os.fork() == 0:
         try:
             os.execve(sys.executable, arguments, environment(1))  # noqa: S606

@@ -308,8 +308,9 @@ class _Watch:
             at += take
             if len(self.cut) == wire.RECORD.size:
                 self.skip, _ = wire.RECORD.unpack(self.cut)
-                self.records, self.cut[:] = self.records + 1, bytes(wire.RECORD.size)
-                del self.cut[:]
+                self.records += 1
+                self.cut[:] = bytes(wire.RECORD.size)  # wiped, then emptied: a later program must not find it in memory
+                self.cut.clear()
                 if self.records > self.most_records or self.skip > self.longest_record:
                     return False
         return True
