@@ -7,11 +7,13 @@ import os
 import socket
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azr_sandbox import wire
 from azr_sandbox.relay import Relay
+
+from conftest import missing
 
 frames = st.tuples(st.sampled_from([wire.HELLO, wire.DATA, wire.END]), st.binary(max_size=200))
 record = st.tuples(st.sampled_from(list(b"LVEMPO")), st.binary(max_size=40))
@@ -77,11 +79,35 @@ def test_the_zygote_refuses_a_host_that_speaks_garbage(jail_channel: socket.sock
         assert jail_channel.recv(100) == b""
 
 
+cut_short = st.builds(
+    lambda numbers, rest: wire.REQUEST.pack(wire.MAGIC, 1000 + numbers[0], *numbers[1:]) + rest,
+    st.tuples(*[st.integers(0, 2**32 - 1001)] * 10),
+    st.binary(max_size=200),
+)
+
+
+@settings(max_examples=20)
+@given(st.binary(min_size=wire.REQUEST.size, max_size=300) | cut_short)
+def test_no_garbage_gets_an_answer_from_a_zygote(data: bytes) -> None:
+    from azr_sandbox import jail
+
+    if reason := jail.why_not():
+        missing("jail", reason)
+    box = jail.start(1)
+    try:
+        channel = box.channels[0]
+        channel.sendall(data)
+        channel.shutdown(socket.SHUT_WR)
+        channel.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert channel.recv(100) == b""
+    finally:
+        box.close()
+
+
 @pytest.fixture
 def jail_channel():  # type: ignore[no-untyped-def]
     from azr_sandbox import jail
-
-    from conftest import missing
 
     if reason := jail.why_not():
         missing("jail", reason)
