@@ -1,0 +1,1 @@
+"""The code room: programs, inputs and outputs, proposed and solved."""
