@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from . import values
 from .errors import BadProgram, NotRecorded, RunnerClosed
@@ -53,7 +54,9 @@ class RecordedRunner:
         self._closed = False
         self.python = source.python if source is not None else f"{sys.version_info[0]}.{sys.version_info[1]}"
 
-    def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
+    def run(
+        self, programs: Sequence[Program], times: int | Sequence[int] = 1, isolate_calls: bool = False
+    ) -> list[Run]:
         """See `azr_sandbox.Runner.run`."""
         self._check()
         programs = list(programs)
@@ -61,13 +64,18 @@ class RecordedRunner:
             if not isinstance(program, Program):
                 raise BadProgram(f"run() takes Program values, not {type(program).__name__}")
         self.asked += programs
-        keys = [key(program, times, isolate_calls) for program in programs]
-        missing = [program for at, program in zip(keys, programs, strict=True) if at not in self.answers]
+        each = [times] * len(programs) if isinstance(times, int) else list(times)
+        keys = [key(program, number, isolate_calls) for program, number in zip(programs, each, strict=True)]
+        missing = [place for place, at in enumerate(keys) if at not in self.answers]
         if missing:
-            source = self._ask(missing[0].source)
-            for program, run in zip(missing, source.run(missing, times, isolate_calls), strict=True):
-                self.answers[key(program, times, isolate_calls)] = run
+            source = self._ask(programs[missing[0]].source)
+            runs = source.run([programs[place] for place in missing], [each[place] for place in missing], isolate_calls)
+            self.answers.update((keys[place], run) for place, run in zip(missing, runs, strict=True))
         return [self.answers[at] for at in keys]
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The double itself, as a real runner."""
+        return self
 
     def evaluate(self, expressions: Sequence[str]) -> list[Call]:
         """See `azr_sandbox.Runner.evaluate`."""

@@ -58,8 +58,10 @@ class _Outcome:
 class Plan:
     """A batch on its way: makes the jobs, takes them back, and holds every call's outcomes."""
 
-    def __init__(self, programs: Sequence[Program], limits: Limits, times: int, isolate_calls: bool, flags: int = 0):
-        self.programs, self.limits, self.times, self.flags = programs, limits, times, flags
+    def __init__(
+        self, programs: Sequence[Program], limits: Limits, times: Sequence[int], isolate_calls: bool, flags: int = 0
+    ) -> None:
+        self.programs, self.limits, self.times, self.flags = programs, limits, times, flags  # times: by program
         self.isolate_calls = isolate_calls
         self.arguments: list[list[bytes]] = []  # packed, by program and call
         for position, program in enumerate(programs):
@@ -75,21 +77,27 @@ class Plan:
             self.arguments.append(packed)
         # By program, repeat and call: its outcomes in the order of execution.
         self.outcomes: list[list[list[list[_Outcome]]]] = [
-            [[[] for _ in program.calls] for _ in range(times)] for program in programs
+            [[[] for _ in program.calls] for _ in range(repeats)]
+            for program, repeats in zip(programs, times, strict=True)
         ]
         self.loads: list[list[_Outcome]] = [[] for _ in programs]  # by program: how each child's load went
         self.costs: list[list[Cost | None]] = [[None] * len(program.calls) for program in programs]
 
     def jobs(self) -> Iterator[Job]:
         """Every job of the batch, the first repeats first."""
-        for repeat in range(self.times):
-            for index in range(len(self.programs)):
-                for calls in self._groups(index):
-                    yield self._job(index, repeat, self._mirrored(calls, repeat))
+        for repeat in range(max(self.times, default=0)):
+            for index, times in enumerate(self.times):
+                if repeat < times:
+                    for calls in self._groups(index):
+                        yield self._job(index, repeat, calls if times == 1 else _mirrored(calls, repeat))
 
     def _groups(self, index: int) -> Iterator[tuple[int, ...]]:
         """The calls that share a child: all of a program's, unless its request or its report would be too large."""
-        most = wire.MAX_REPORT_BYTES // (self.limits.output_bytes + wire.RECORD.size) // (1 if self.times == 1 else 2)
+        most = (
+            wire.MAX_REPORT_BYTES
+            // (self.limits.output_bytes + wire.RECORD.size)
+            // (1 if self.times[index] == 1 else 2)
+        )
         most, group, room = 1 if self.isolate_calls else max(1, most), list[int](), wire.MAX_PAYLOAD // 2
         for call, packed in enumerate(self.arguments[index]):
             if group and (len(group) == most or len(packed) > room):
@@ -98,12 +106,6 @@ class Plan:
             group.append(call)
             room -= len(packed)
         yield tuple(group)
-
-    def _mirrored(self, calls: tuple[int, ...], repeat: int) -> tuple[int, ...]:
-        """With more than one repeat each call is made twice, in two orders."""
-        if self.times == 1:
-            return calls
-        return calls + calls[::-1] if repeat % 2 == 0 else calls[::-1] + calls
 
     def _job(self, index: int, repeat: int, order: tuple[int, ...]) -> Job:
         program, limits = self.programs[index], self.limits
@@ -164,13 +166,18 @@ class Plan:
         calls = tuple(
             _call(repeats[0][call][0], self.costs[index][call]) for call in range(len(self.programs[index].calls))
         )
-        if self.times > 1:
+        if self.times[index] > 1:
             alike = [list(chain.from_iterable(found)) for found in zip(*repeats, strict=True)] + [loads]
             if any(not found[0].agrees(other) for found in alike for other in found[1:]):
                 return Run(RunStatus.NONDETERMINISTIC, calls)
         bad = any(load.status is not CallStatus.OK for load in loads)
         bad = bad or any(call.status is not CallStatus.OK for call in calls)
         return Run(RunStatus.ERROR if bad else RunStatus.OK, calls)
+
+
+def _mirrored(calls: tuple[int, ...], repeat: int) -> tuple[int, ...]:
+    """With more than one repeat each call is made twice, in two orders."""
+    return calls + calls[::-1] if repeat % 2 == 0 else calls[::-1] + calls
 
 
 _STATUS = {

@@ -44,16 +44,18 @@ class Runner(Protocol):
     def guarantee(self) -> str:
         """What holds a program in, and what does not, in a sentence."""
 
-    def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
+    def run(
+        self, programs: Sequence[Program], times: int | Sequence[int] = 1, isolate_calls: bool = False
+    ) -> list[Run]:
         """Run a batch on all slots and return one `Run` per program, in their order.
 
         No result depends on what else is in the batch or on its order.
 
         Args:
             programs: what to run.
-            times: how many repeats must agree; 1 makes each call once. From 2 on every repeat is a fresh process
-                with another hash seed, pid, uid and address layout that makes each call twice in two orders, and a
-                difference gives `RunStatus.NONDETERMINISTIC`.
+            times: how many repeats must agree, for all or a number for each program; 1 makes each call once. From 2
+                on every repeat is a fresh process with another hash seed, pid, uid and address layout that makes
+                each call twice in two orders, and a difference gives `RunStatus.NONDETERMINISTIC`.
             isolate_calls: a child per call, where the calls of one program otherwise share one.
 
         Raises:
@@ -92,7 +94,9 @@ class PlanRunner:
         """What one call may use. Fixed when the runner is made: the box is built for it."""
         return self._limits
 
-    def run(self, programs: Sequence[Program], times: int = 1, isolate_calls: bool = False) -> list[Run]:
+    def run(
+        self, programs: Sequence[Program], times: int | Sequence[int] = 1, isolate_calls: bool = False
+    ) -> list[Run]:
         """See `Runner.run`."""
         plan = self._plan(programs, times, isolate_calls)
         self._execute(plan)
@@ -106,7 +110,9 @@ class PlanRunner:
         self._execute(plan)
         return [run.calls[0] for run in plan.runs()]
 
-    def _plan(self, programs: Sequence[Program], times: int, isolate: bool, expressions: bool = False) -> Plan:
+    def _plan(
+        self, programs: Sequence[Program], times: int | Sequence[int], isolate: bool, expressions: bool = False
+    ) -> Plan:
         if self._closed:
             raise RunnerClosed("this runner is closed: make a new one with make_runner()")
         if isinstance(programs, Program) or not isinstance(programs, Iterable):
@@ -116,9 +122,15 @@ class PlanRunner:
             if not isinstance(program, Program):
                 kind = type(program).__name__
                 raise BadProgram(f"run() takes Program values, not {kind}: write Program(source, [(argument,)])")
-        if isinstance(times, bool) or not isinstance(times, int) or not 1 <= times <= MAX_TIMES:
-            raise BadRequest(f"times must be an int from 1 to {MAX_TIMES}")
-        return Plan(programs, self.limits, times, isolate, wire.EXPRESSION if expressions else 0)
+        numbers: list[int] = list(times) if isinstance(times, list | tuple) else [times]  # type: ignore[list-item]
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MAX_TIMES:
+                raise BadRequest(f"times must be an int from 1 to {MAX_TIMES}, or one such int for each program")
+        if not isinstance(times, list | tuple):
+            numbers *= len(programs)
+        if len(numbers) != len(programs):
+            raise BadRequest(f"{len(numbers)} times for {len(programs)} programs: give one number, or one for each")
+        return Plan(programs, self.limits, numbers, isolate, wire.EXPRESSION if expressions else 0)
 
     def _execute(self, plan: Plan) -> None:
         raise NotImplementedError
@@ -126,6 +138,10 @@ class PlanRunner:
     def close(self) -> None:
         """See `Runner.close`."""
         self._closed = True
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The runner itself: it stands for processes, and those have no copies."""
+        return self
 
     def __enter__(self) -> Self:
         return self

@@ -163,6 +163,13 @@ def test_the_order_of_a_dict_is_no_difference_and_the_value_is_the_first_runs(ru
     assert len({values.render(run.calls[0].value) for run in runs}) == 1
 
 
+def test_each_program_of_a_batch_may_be_run_a_different_number_of_times(runner: Runner) -> None:
+    unsteady = Program("def f(x): return hash('a')", [(1,)])
+    assert [run.status for run in runner.run([unsteady, unsteady, ORDINARY[0]], times=[1, 2, 3])] == [
+        RunStatus.OK, RunStatus.NONDETERMINISTIC, RunStatus.OK,
+    ]  # fmt: skip
+
+
 def test_ordinary_programs_are_deterministic(runner: Runner) -> None:
     for program, run in zip(ORDINARY, runner.run(ORDINARY, times=2), strict=True):
         assert run.status is RunStatus.OK, program.source
@@ -256,6 +263,8 @@ def test_bad_requests_say_so_at_once(make: object, kind: type[Exception]) -> Non
         (lambda r: r.run(Program("def f(): pass", [()])), BadProgram),
         (lambda r: r.run([], times=0), BadRequest),
         (lambda r: r.run([], times="2"), BadRequest),
+        (lambda r: r.run([Program("", [])] * 2, times=[1]), BadRequest),
+        (lambda r: r.run([Program("", [])], times=[0]), BadRequest),
         (lambda r: r.evaluate("1"), BadRequest),
         (lambda r: r.evaluate([1]), BadProgram),
     ],
