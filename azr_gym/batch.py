@@ -1,0 +1,245 @@
+"""BatchTaskEnv: n episodes at once. n texts in, one call of the sandbox or the engine, n rewards out.
+
+The same episodes, bit for bit, as `SyncVectorEnv` over single environments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from .base import TaskEnv, draw
+from .errors import BadAction, BadArgument, WrongMoment
+from .game import Episode, Game
+from .room import Room
+from .spaces import Prompt
+
+_NUMBERS = (int, float, bool)
+_PLURAL = {"tasks": "task", "references": "references", "programs": "program", "subjects": "subject"}
+
+
+class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any]]):
+    """The face that `gym.make_vec` gives.
+
+    Args:
+        room: the domain.
+        num_envs: how many episodes are played at once.
+        autoreset_mode: SAME_STEP: an episode that ends is followed by the next in the same step, and its last
+            observation and info are in `final_obs` and `final_info`. DISABLED: whoever steps resets, all or by
+            `options={"reset_mask": bool array}`.
+        max_episode_steps: truncates an episode after so many steps.
+        render_mode: as the single environment; `render()` gives one frame per episode.
+        **options: see `azr_gym.game.Play`.
+
+    Raises:
+        BadArgument: an option that does not exist or can not be combined.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = TaskEnv.metadata  # type: ignore[misc]
+
+    def __init__(
+        self,
+        room: Room[Any],
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+            raise BadArgument(f"num_envs must be an int above 0, not {num_envs!r}")
+        allowed = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
+        if autoreset_mode not in (*allowed, *(mode.value for mode in allowed)):
+            raise BadArgument(
+                "autoreset_mode must be AutoresetMode.SAME_STEP or DISABLED: the next-step mode spends every second "
+                "step of a one-turn task on the reset"
+            )
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise BadArgument(
+                f"render_mode must be one of {self.metadata['render_modes']} or None, not {render_mode!r}"
+            )
+        self.game = Game(room, options)
+        self.num_envs, self.render_mode, self.max_episode_steps = num_envs, render_mode, max_episode_steps
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.single_observation_space = self.single_action_space = Prompt()
+        self.observation_space = self.action_space = batch_space(Prompt(), num_envs)
+        self._rngs: list[np.random.Generator | None] = [None] * num_envs
+        self._episodes: list[Episode[Any] | None] = [None] * num_envs
+        self._shown: list[Episode[Any] | None] = [None] * num_envs  # what render() draws
+        self._observations = [""] * num_envs
+        self._lengths = [0] * num_envs
+        self._steps = 0
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Begin episodes.
+
+        Args:
+            seed: an int seeds episode i with seed + i, as `SyncVectorEnv`; or one per episode.
+            options: `{"tasks": [...]}` (solve), `{"references": [[...], ...]}` and the room's own (propose), one entry
+                per episode, None to draw as usual; `{"reset_mask": bool array}` resets only some.
+
+        Returns:
+            One prompt per episode, and `info` as arrays with masks.
+
+        Raises:
+            BadArgument: a list of another length, a mask that is none, or options that can not be played.
+        """
+        options = dict(options or {})
+        mask = self._mask(options.pop("reset_mask", None))
+        wanted = self._options(options)
+        if seed is None or isinstance(seed, int):
+            seeds: list[int | None] = [None if seed is None else seed + index for index in range(self.num_envs)]
+        else:
+            seeds = list(seed)
+        if len(seeds) != self.num_envs:
+            raise BadArgument(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each")
+        for index in np.flatnonzero(mask):
+            if seeds[index] is not None or self._rngs[index] is None:
+                self._rngs[index] = seeding.np_random(seeds[index])[0]
+                self._steps = 0
+        infos: list[dict[str, Any] | None] = [None] * self.num_envs
+        for index in np.flatnonzero(mask):
+            infos[index] = self._deal(int(index), wanted[index])
+        return tuple(self._observations), columns(infos)
+
+    def _deal(self, index: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        rng = self._rngs[index]
+        assert rng is not None
+        episode = self.game.deal(rng, options)
+        self._episodes[index] = self._shown[index] = episode
+        self._observations[index], self._lengths[index] = episode.prompt, 0
+        return self.game.info(episode)
+
+    def step(
+        self, actions: Iterable[str]
+    ) -> tuple[tuple[str, ...], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
+        """Judge one text per episode, all in one call.
+
+        Returns:
+            Prompts, rewards float64 (n,), terminations and truncations bool (n,), and `info` as arrays with masks.
+
+        Raises:
+            WrongMoment: an episode is over, or was never begun.
+            BadAction: not one text per episode.
+        """
+        texts = [actions] if isinstance(actions, str) else list(actions)
+        if len(texts) != self.num_envs or isinstance(actions, str):
+            raise BadAction(f"{len(texts)} actions for {self.num_envs} episodes: give a list with one text for each")
+        episodes = self._playing()
+        turns = self.game.step(episodes, texts, self._steps)
+        self._steps += 1
+        self._shown = list(episodes)
+        self._lengths = [length + 1 for length in self._lengths]
+        terminated = np.array([turn.terminated for turn in turns], bool)
+        truncated = np.zeros(self.num_envs, bool)
+        if self.max_episode_steps is not None:
+            truncated = ~terminated & (np.array(self._lengths) >= self.max_episode_steps)
+            for index in np.flatnonzero(truncated):
+                episodes[index].over = True
+        rewards = np.array([turn.reward for turn in turns], np.float64)
+        infos: list[dict[str, Any] | None] = [turn.info for turn in turns]
+        self._observations = [turn.observation for turn in turns]
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            for index in np.flatnonzero(terminated | truncated):
+                last = {"final_obs": self._observations[index], "final_info": infos[index]}
+                shown = self._shown[index]
+                infos[index] = last | self._deal(int(index), None)
+                self._shown[index] = shown
+        return tuple(self._observations), rewards, terminated, truncated, columns(infos)
+
+    def _playing(self) -> list[Episode[Any]]:
+        if any(episode is None for episode in self._episodes):
+            raise WrongMoment("there are no episodes yet: call reset() first")
+        return self._episodes  # type: ignore[return-value]
+
+    def oracle(self) -> tuple[str, ...]:
+        """One action per episode that scores."""
+        rngs: Any = self._rngs
+        return tuple(self.game.oracle(rng, episode) for rng, episode in zip(rngs, self._playing(), strict=True))
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One frame per episode: the one that has just ended, else the one that is being played."""
+        if self.render_mode is None:
+            return None
+        self._playing()
+        mode = self.render_mode
+        return tuple(draw(self.game, episode, mode) for episode in self._shown if episode is not None)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let go of the sandbox, if the environment made one."""
+        self.game.room.close()
+
+    def _mask(self, mask: Any) -> np.ndarray[Any, Any]:
+        if mask is None:
+            return np.ones(self.num_envs, bool)
+        good = isinstance(mask, np.ndarray) and mask.shape == (self.num_envs,) and mask.dtype == np.bool_
+        if not good or not mask.any():
+            raise BadArgument(f"reset_mask must be a numpy bool array of shape ({self.num_envs},) with a True in it")
+        return mask  # type: ignore[no-any-return]
+
+    def _options(self, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Options of the batch, one dict per episode."""
+        singles: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for name, values in options.items():
+            if name not in _PLURAL:
+                raise BadArgument(f"reset of a batch knows the options {', '.join(_PLURAL)}, reset_mask; not {name!r}")
+            if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != self.num_envs:
+                raise BadArgument(
+                    f"options[{name!r}] must be a list with one entry for each of {self.num_envs} episodes"
+                )
+            for single, value in zip(singles, values, strict=True):
+                if value is not None:
+                    single[_PLURAL[name]] = value
+        return singles
+
+
+def columns(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+    """Infos of single environments as Gymnasium's vector info: an array and a mask `_key` per key, dicts recursively.
+
+    Equal to folding `VectorEnv._add_info` over them, but by column.
+    """
+    n = len(infos)
+    found: dict[str, tuple[list[int], list[Any]]] = {}
+    for index, info in enumerate(infos):
+        for key, value in info.items() if info else ():
+            if key not in found:
+                found[key] = ([], [])
+            found[key][0].append(index)
+            found[key][1].append(value)
+    result: dict[str, Any] = {}
+    for key, (places, values) in found.items():
+        result[key] = _column(key, places, values, n)
+        mask = np.zeros(n, bool)
+        mask[places] = True
+        result[f"_{key}"] = mask
+    return result
+
+
+def _column(key: str, places: list[int], values: list[Any], n: int) -> Any:
+    first = values[0]
+    if isinstance(first, dict) and key != "final_obs":
+        nested: list[dict[str, Any] | None] = [None] * n
+        for place, value in zip(places, values, strict=True):
+            nested[place] = value
+        return columns(nested)
+    if type(first) in _NUMBERS:
+        array = np.zeros(n, type(first))
+        array[places] = values
+        return array
+    if len(places) == n:
+        return np.fromiter(values, object, n)
+    array = np.full(n, None, object)
+    for place, value in zip(places, values, strict=True):
+        array[place] = value
+    return array

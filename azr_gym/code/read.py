@@ -1,0 +1,166 @@
+"""Reads programs, inputs and values out of candidate texts. Parses as data, never runs.
+
+A proposal is read in either of two forms:
+
+- fenced: a ```python block, an ```input block (ten of them for induction), a ```message block;
+- as code: the program, then a call of `f` for each input, then for induction the message as a comment.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+from azr_sandbox import NotPlainData, quiet, values
+
+from .. import text as texts
+from .normal import form
+from .triplet import ENTRY, MAX_MESSAGE_CHARS, MAX_PROGRAM_CHARS, MAX_VALUE_CHARS, parse_arguments
+
+_CODE_LINE = re.compile(r"(?:\s+\S|def\b|async def\b|class\b|import\b|from\b|@|#|[)\]}]|\w+\s*=|f\s*\()")
+_FIRST_LINE = re.compile(r"^(?:def |async def |class |import |from \w+ import|@\w)", re.MULTILINE)
+_PYTHON = ("python", "py", "python3", "program", "code")
+_TOO_DEEP = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+
+
+def read_value(text: str) -> tuple[object] | None:
+    """A value, in a tuple of its own, for None is a value too."""
+    try:
+        return (values.parse(text, 4 * MAX_VALUE_CHARS),)
+    except NotPlainData:
+        return None
+
+
+def read_arguments(text: str, count: int | None) -> tuple[object, ...] | None:
+    """Arguments of a call."""
+    try:
+        return parse_arguments(text, count)
+    except NotPlainData:
+        return None
+
+
+def read_program(text: str) -> str | None:
+    """A program that defines the entry function, chatter before and after it cut off."""
+    for source in (text.strip("\n"), _cut(text)):
+        if source and len(source) <= MAX_PROGRAM_CHARS:
+            try:
+                form(source)
+            except _TOO_DEEP:
+                continue
+            if defines_entry(source):
+                return source
+    return None
+
+
+def defines_entry(source: str) -> bool:
+    """Whether a source that Python can read binds the entry's name at its top level."""
+    for node in quiet.parse(source).body:  # type: ignore[attr-defined]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == ENTRY:
+            return True
+        targets = node.targets if isinstance(node, ast.Assign) else ()
+        if any(isinstance(target, ast.Name) and target.id == ENTRY for target in targets):
+            return True
+    return False
+
+
+def _cut(text: str) -> str:
+    """From the first line of bare text that begins code to the last that can belong to it."""
+    first = _FIRST_LINE.search(text)
+    if first is None:
+        return ""
+    lines = text[first.start() :].split("\n")
+    while lines and not _CODE_LINE.match(lines[-1]):
+        lines.pop()
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A proposal as it was written, before anything is checked. What is missing is None, or an empty tuple.
+
+    Attributes:
+        program: source; None where none was found.
+        inputs: the arguments of each call, as text.
+        message: the hint.
+        contradiction: two different proposals stand in the text.
+    """
+
+    program: str | None = None
+    inputs: tuple[str, ...] = ()
+    message: str | None = None
+    contradiction: bool = False
+
+
+def read_draft(text: str) -> Draft:
+    """Read a proposal."""
+    said = texts.spoken(text)
+    if said is None:
+        return Draft()
+    drafts = [_read_piece(piece) for piece in texts.tagged(said) or [said]]
+    drafts = [draft for draft in drafts if draft != Draft()] or [Draft()]
+    return drafts[0] if all(draft == drafts[0] for draft in drafts) else Draft(contradiction=True)
+
+
+def _read_piece(text: str) -> Draft:
+    fenced = texts.blocks(text)
+    if not fenced:
+        return _read_code(text)
+    programs: list[str] = []
+    inputs: list[str] = []
+    messages: list[str] = []
+    for block in fenced:
+        if block.label in ("input", "inputs"):
+            inputs.append(block.body)
+        elif block.label in ("message", "msg"):
+            messages.append(block.body)
+        elif block.label in _PYTHON or read_program(block.body) is not None or _FIRST_LINE.search(block.body):
+            programs.append(block.body.strip("\n"))
+        elif not block.label:
+            inputs.append(block.body)
+    if any(program != programs[0] for program in programs) or any(one != messages[0] for one in messages):
+        return Draft(contradiction=True)
+    message = messages[0].strip() if messages else None
+    if programs and not inputs:
+        code = _read_code(programs[0])
+        return Draft(code.program, code.inputs, message if message is not None else code.message)
+    return Draft(programs[0] if programs else None, tuple(inputs), message)
+
+
+def _read_code(text: str) -> Draft:
+    """A program, then calls of the entry, then the message in comments; or calls and message alone."""
+    for source in (text.strip("\n"), _cut(text), _calls(text)):
+        if not source.strip() or len(source) > MAX_PROGRAM_CHARS + 16 * MAX_VALUE_CHARS:
+            continue
+        try:
+            body = quiet.parse(source).body  # type: ignore[attr-defined]
+        except _TOO_DEEP:
+            continue
+        last = len(body)
+        while last and _is_call(body[last - 1]):
+            last -= 1
+        calls = body[last:]
+        if not calls and not any(map(_is_definition, body)):
+            continue
+        lines = source.split("\n")
+        start = calls[0].lineno - 1 if calls else len(lines)
+        program = "\n".join(lines[:start]).rstrip() if last else None
+        inputs = tuple(ast.get_source_segment(source, call.value) or "" for call in calls)
+        comments = [line.strip().lstrip("#").strip() for line in lines[start:] if line.strip().startswith("#")]
+        return Draft(program, inputs, " ".join(comments)[: MAX_MESSAGE_CHARS + 1] or None)
+    first = _FIRST_LINE.search(text)
+    return Draft(text[first.start() :].strip()) if first else Draft()
+
+
+def _calls(text: str) -> str:
+    """The lines of bare text that are calls of the entry, or comments."""
+    return "\n".join(line.strip() for line in text.split("\n") if re.match(r"\s*(?:f\s*\(|#)", line))
+
+
+def _is_call(node: ast.stmt) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == ENTRY
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.Import)

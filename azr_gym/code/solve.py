@@ -1,0 +1,131 @@
+"""Judges answers. Runs nothing itself: it asks the box, and compares plain data here. The key never leaves the host."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from azr_sandbox import Call, CallStatus, Program, Run, Runner, RunStatus, values
+from azr_sandbox.screen import Finding, screen
+
+from .. import text as texts
+from ..roles import Outcome
+from ..room import Verdict
+from .normal import form
+from .read import read_arguments, read_program, read_value
+from .triplet import ENTRY, CodeTask, InductionTask, Mode, Triplet, arity, parse_arguments
+
+_UNREADABLE = {
+    Mode.DEDUCTION: "no value could be read: write one Python value",
+    Mode.ABDUCTION: "no input could be read: write the arguments of f as Python values",
+    Mode.INDUCTION: "no program could be read: write Python code that defines f",
+}
+ENDINGS = {
+    CallStatus.CPU_LIMIT: "ran too long",
+    CallStatus.WALL_LIMIT: "ran too long",
+    CallStatus.MEMORY_LIMIT: "needed too much memory",
+    CallStatus.OUTPUT_LIMIT: "returned too long a value",
+    CallStatus.NOT_PLAIN_DATA: "returned something that is not plain data",
+    CallStatus.KILLED: "was stopped by the sandbox",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An answer that must run before it can be judged: the program with its inputs, and never what they should give."""
+
+    program: Program
+    times: int
+
+
+def judge(tasks: Sequence[CodeTask], answers: Sequence[str], box: Callable[[], Runner]) -> list[Verdict[CodeTask]]:
+    """Judge a batch of answers, with one call of the box for whatever must run.
+
+    Args:
+        tasks: what was asked.
+        answers: what was written, one text per task.
+        box: gives the runner; not called where nothing has to run.
+    """
+    looked = [_look(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+    pending = [one for one in looked if isinstance(one, _Pending)]
+    runs = iter(box().run([one.program for one in pending], [one.times for one in pending]) if pending else ())
+    return [
+        _compare(task, next(runs)) if isinstance(one, _Pending) else one
+        for task, one in zip(tasks, looked, strict=True)
+    ]
+
+
+def _look(task: CodeTask, answer: str) -> Verdict[CodeTask] | _Pending:
+    if isinstance(task, InductionTask):
+        return _look_at_program(task, answer)
+    assert isinstance(task, Triplet)
+    if task.mode is Mode.DEDUCTION:
+        if answer == task.output:  # the commonest case, without Python's parser
+            return _RIGHT
+        value = texts.find(answer, read_value, values.equal)
+        if value.value is None:
+            return _unreadable(task.mode, value)
+        return _RIGHT if values.equal(value.value[0], values.parse(task.output)) else _NOT_THAT
+    count = arity(task.program)
+    arguments = texts.find(answer, lambda text: read_arguments(text, count), values.equal)
+    if arguments.value is None:
+        return _unreadable(task.mode, arguments)
+    return _Pending(Program(task.program, [arguments.value], ENTRY), 1)
+
+
+def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _Pending:
+    program = texts.find(answer, read_program, lambda a, b: form(a).key == form(b).key)
+    if program.value is None:
+        return _unreadable(task.mode, program)
+    finding = look(program.value)
+    if finding is not None:
+        return Verdict(Outcome.WRONG, f"the program uses something forbidden: {finding.detail}")
+    calls = [parse_arguments(given) for given, _ in task.hidden]
+    return _Pending(Program(program.value, calls, ENTRY), 2)
+
+
+@functools.lru_cache(maxsize=8192)
+def look(source: str) -> Finding | None:
+    """The screen's finding on a source, remembered: rollouts repeat themselves."""
+    return screen(source)
+
+
+def _compare(task: CodeTask, run: Run) -> Verdict[CodeTask]:
+    if isinstance(task, Triplet):
+        call = run.calls[0]
+        if call.status is not CallStatus.OK:
+            return Verdict(Outcome.WRONG, f"f of that input {ending(call)}")
+        return _RIGHT if values.equal(call.value, values.parse(task.output)) else _NOT_THAT_OUTPUT
+    assert isinstance(task, InductionTask)
+    hits = sum(
+        call.status is CallStatus.OK and values.equal(call.value, values.parse(output))
+        for call, (_, output) in zip(run.calls, task.hidden, strict=True)
+    )
+    share = hits / len(run.calls)
+    if run.status is RunStatus.NONDETERMINISTIC:
+        return Verdict(Outcome.WRONG, "the program gives different results when it is run again", correctness=share)
+    if share == 1.0:
+        return _RIGHT
+    failed = next((call for call in run.calls if call.status is not CallStatus.OK), None)
+    why = f", and {ending(failed)} on one of its inputs" if failed else ""
+    return Verdict(Outcome.WRONG, f"the program does not give every hidden output{why}", correctness=share)
+
+
+def ending(call: Call) -> str:
+    """How a call that gave no value ended, in words."""
+    if call.status is CallStatus.ERROR and call.error is not None:
+        where = f" in line {call.error.line}" if call.error.line else ""
+        return f"raised {call.error.type or 'an exception of its own'}{where}"
+    return ENDINGS[call.status]
+
+
+def _unreadable(mode: Mode, found: texts.Found[Any]) -> Verdict[CodeTask]:
+    contradiction = "two answers that differ: give one"
+    return Verdict(Outcome.MALFORMED, contradiction if found.contradiction else _UNREADABLE[mode])
+
+
+_RIGHT: Verdict[CodeTask] = Verdict(Outcome.CORRECT, "that is right", correctness=1.0)
+_NOT_THAT: Verdict[CodeTask] = Verdict(Outcome.WRONG, "f does not return that value")
+_NOT_THAT_OUTPUT: Verdict[CodeTask] = Verdict(Outcome.WRONG, "f of that input returns another value")

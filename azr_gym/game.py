@@ -1,0 +1,303 @@
+"""The game that every room plays: deals episodes, judges texts in batches, gives rewards.
+
+Single and batched environments are thin faces of this file: a single one is a batch of one. One call of the room
+judges a whole batch; where proposals are tried on a solver, one `solver.reply` and one more call of the room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from . import rewards
+from .agent import Agent, Reply, ask, check_agent
+from .errors import BadAction, BadArgument, WrongMoment
+from .pool import TaskPool
+from .rewards import Learnability, Reward
+from .roles import Outcome, PromptStyle, Role, Split
+from .room import Brief, Room, Task, Verdict
+from .spaces import MAX_CHARS
+
+T = TypeVar("T", bound=Task)
+E = TypeVar("E", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout(Generic[T]):
+    """An attempt at a proposed task: training data for the solver. `reply` is the object that the agent gave."""
+
+    prompt: str
+    reply: Reply
+    verdict: Verdict[T]
+    reward: float
+
+
+@dataclass(slots=True)
+class Episode(Generic[T]):
+    """One task on its way: what is asked, and how often it was tried."""
+
+    mode: StrEnum
+    prompt: str
+    task: T | None = None
+    brief: Brief[T] | None = None
+    attempt: int = 0
+    over: bool = False
+    text: str | None = None
+    verdict: Verdict[T] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What `step` returns for one episode."""
+
+    observation: str
+    reward: float
+    terminated: bool
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Play:
+    """The options that every room shares.
+
+    Attributes:
+        role: "solve" or "propose".
+        mode: one of the room's modes, or a tuple of them to mix: each episode draws one.
+        pool: a `TaskPool` to draw tasks and references from; None: the room's generator makes them.
+        split: of the generator's tasks: "train", "test" (kept aside from training), "ood" (other structures).
+        reward: a preset of `azr_gym.rewards`: "binary", "azr", "azr_code", "lambda".
+        reward_weight: the lambda of preset "lambda".
+        learnability: "1-p" or "4p(1-p)".
+        solver: an `Agent` on which accepted proposals are tried; None: a valid proposal is worth 1.
+        n_rollouts: how often it tries each.
+        n_references: most tasks shown to a proposer.
+        prompt_style: "full" (natural language) or "compact" (few tokens).
+        max_attempts: solve: a wrong answer is told so, and may be mended, until there were so many. Rewarded is the
+            last attempt; those before it get 0.
+    """
+
+    role: Role = Role.SOLVE
+    mode: tuple[StrEnum, ...] = ()
+    pool: TaskPool[Any] | None = None
+    split: Split = Split.TRAIN
+    reward: Reward = Reward.BINARY
+    reward_weight: float = 1.0
+    learnability: Learnability = Learnability.INVERSE
+    solver: Agent | None = None
+    n_rollouts: int = 8
+    n_references: int = 6
+    prompt_style: PromptStyle = PromptStyle.FULL
+    max_attempts: int = 1
+
+
+def choose(kind: type[E], value: object, called: str) -> E:
+    """The member of an enum that a text names.
+
+    Raises:
+        BadArgument: there is none; the message lists them.
+    """
+    if isinstance(value, str) and value in list(kind):
+        return kind(value)
+    raise BadArgument(f"{called} must be one of {[str(one) for one in kind]}, not {value!r}")
+
+
+def _count(value: object, called: str, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadArgument(f"{called} must be an int of at least {least}, not {value!r}")
+
+
+def play(room: Room[Any], options: Mapping[str, Any]) -> Play:
+    """Check the shared options.
+
+    Raises:
+        BadArgument: an option that does not exist, is out of range, or can not be combined.
+        BadAgent: a solver that is no `Agent`.
+    """
+    known = [field.name for field in fields(Play)]
+    for name in options:
+        if name not in known:
+            raise BadArgument(
+                f"{room.id} has no option {name!r}: see its docstring; all rooms share {', '.join(known)}"
+            )
+    given = dict(options)
+    for name, kind in (
+        ("role", Role),
+        ("split", Split),
+        ("reward", Reward),
+        ("learnability", Learnability),
+        ("prompt_style", PromptStyle),
+    ):
+        if name in given:
+            given[name] = choose(kind, given[name], name)
+    mode = given.get("mode", next(iter(room.modes)))
+    modes = (mode,) if isinstance(mode, str) or not isinstance(mode, Sequence) else tuple(mode)
+    if not modes or len(set(modes)) < len(modes):
+        raise BadArgument(f"mode must be a mode or a tuple of different ones, of {[str(one) for one in room.modes]}")
+    given["mode"] = tuple(choose(room.modes, one, "mode") for one in modes)
+    made = Play(**given)
+    if made.role not in room.roles:
+        raise BadArgument(f"{room.id} is played in role {' or '.join(room.roles)}, not {made.role}")
+    if made.split not in room.splits:
+        raise BadArgument(f"{room.id} has tasks of split {' or '.join(room.splits)}, not {made.split}")
+    if made.pool is not None and not isinstance(made.pool, TaskPool):
+        raise BadArgument(f"pool must be a TaskPool, not {type(made.pool).__name__}: TaskPool.load() reads a file")
+    if made.pool is not None and made.split is not Split.TRAIN:
+        raise BadArgument(f"tasks come from the pool or from split {made.split}, not from both: leave one out")
+    if made.solver is not None:
+        check_agent(made.solver, "solver")
+        if made.role is Role.SOLVE:
+            raise BadArgument("a solver judges proposals: give it with role='propose'")
+    _count(made.n_rollouts, "n_rollouts")
+    _count(made.n_references, "n_references", 0)
+    _count(made.max_attempts, "max_attempts")
+    if made.max_attempts > 1 and made.role is Role.PROPOSE:
+        raise BadArgument("max_attempts is for solvers: a proposal has one attempt")
+    weight = made.reward_weight
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+        raise BadArgument(f"reward_weight must be a finite number of at least 0, not {weight!r}")
+    return made
+
+
+class Game(Generic[T]):
+    """A room, and how it is played."""
+
+    def __init__(self, room: Room[T], options: Mapping[str, Any]) -> None:
+        self.room, self.play = room, play(room, options)
+
+    def deal(self, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> Episode[T]:
+        """Begin an episode.
+
+        Raises:
+            BadTask, BadArgument: what `options` ask for can not be played.
+        """
+        options, play = options or {}, self.play
+        if play.role is Role.PROPOSE:
+            return self._deal_proposal(rng, options)
+        if unknown := set(options) - {"task"}:
+            raise BadArgument(f"a solver's reset knows the option 'task', not {sorted(unknown)}")
+        if "task" in options:
+            task = self.room.check(options["task"])
+            if task.mode not in play.mode:
+                raise BadArgument(f"this environment plays {', '.join(play.mode)}, and the task is one of {task.mode}")
+        else:
+            mode = self._mode(rng)
+            task = play.pool.sample(rng, 1, mode)[0] if play.pool else self.room.make(rng, mode, play.split)
+        return Episode(task.mode, self.room.prompt(task, play.prompt_style), task)
+
+    def _deal_proposal(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Episode[T]:
+        play, mode = self.play, self._mode(rng)
+        if options:
+            brief = self.room.brief_from(mode, play.pool, options)
+        else:
+            brief = self.room.brief(rng, mode, play.pool, play.n_references)
+        return Episode(mode, self.room.propose_prompt(brief, play.prompt_style), brief=brief)
+
+    def _mode(self, rng: np.random.Generator) -> StrEnum:
+        modes = self.play.mode
+        return modes[0] if len(modes) == 1 else modes[int(rng.integers(len(modes)))]
+
+    def info(self, episode: Episode[T]) -> dict[str, Any]:
+        """What `reset` tells beside the prompt."""
+        info = {"role": self.play.role, "mode": episode.mode, "target": self.room.target}
+        if episode.task is not None:
+            info |= {"task_id": episode.task.id, **self.room.public(episode.task)}
+        return info
+
+    def step(self, episodes: Sequence[Episode[T]], texts: Sequence[object], seed: int) -> list[Turn]:
+        """Judge one text per episode.
+
+        Args:
+            episodes: none of them over; they are changed.
+            texts: what the agent wrote.
+            seed: handed to the solver, where there is one.
+
+        Raises:
+            WrongMoment: an episode is over.
+            BadAction: a text that is none.
+        """
+        read = []
+        for episode, text in zip(episodes, texts, strict=True):
+            if episode.over:
+                raise WrongMoment("this episode is over: call reset() before the next step()")
+            if not isinstance(text, str):
+                raise BadAction(f"an action is text, not {type(text).__name__}: give what the agent wrote as a str")
+            read.append(text if len(text) <= MAX_CHARS else "")
+        if self.play.role is Role.SOLVE:
+            return self._solve(episodes, read)
+        return self._propose(episodes, read, seed)
+
+    def _solve(self, episodes: Sequence[Episode[T]], texts: Sequence[str]) -> list[Turn]:
+        play, turns = self.play, []
+        verdicts = self.room.judge([episode.task for episode in episodes], texts)  # type: ignore[misc]
+        for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
+            episode.attempt += 1
+            episode.text, episode.verdict = text, verdict
+            episode.over = verdict.outcome is Outcome.CORRECT or episode.attempt >= play.max_attempts
+            info = self.info(episode) | {
+                "outcome": verdict.outcome,
+                "reason": verdict.reason,
+                "correctness": verdict.correctness,
+                "attempt": episode.attempt,
+            }
+            if episode.over:
+                turns.append(Turn("", rewards.solve_reward(play.reward, verdict.outcome), True, info))
+            else:
+                again = self.room.retry(episode.prompt, text, verdict, play.prompt_style)
+                turns.append(Turn(again[-MAX_CHARS:], 0.0, False, info))
+        return turns
+
+    def _propose(self, episodes: Sequence[Episode[T]], texts: Sequence[str], seed: int) -> list[Turn]:
+        play, turns = self.play, []
+        verdicts = self.room.read([episode.brief for episode in episodes], texts)  # type: ignore[misc]
+        tries = self._try([verdict.task for verdict in verdicts if verdict.task is not None], seed)
+        for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
+            episode.attempt, episode.over, episode.text, episode.verdict = 1, True, text, verdict
+            info = self.info(episode) | {"outcome": verdict.outcome, "reason": verdict.reason, "attempt": 1}
+            if verdict.refusal is not None:
+                info["refusal"] = verdict.refusal
+            rate = None
+            if verdict.task is not None:
+                info |= {"task": verdict.task, "task_id": verdict.task.id, "metrics": dict(verdict.metrics)}
+                if play.solver is not None:
+                    rollouts = next(tries)
+                    rate = sum(one.verdict.outcome is Outcome.CORRECT for one in rollouts) / len(rollouts)
+                    info |= {
+                        "rollouts": rollouts,
+                        "solve_rate": rate,
+                        "learnability": rewards.learnability(rate, play.learnability),
+                    }
+            worth = rewards.propose_reward(play.reward, verdict.outcome, rate, play.learnability, play.reward_weight)
+            turns.append(Turn("", worth, True, info))
+        return turns
+
+    def _try(self, tasks: Sequence[T], seed: int) -> Any:
+        """Let the solver try every accepted task: an iterator of one tuple of rollouts per task."""
+        play = self.play
+        if play.solver is None:
+            return iter(())
+        prompts = [self.room.prompt(task, play.prompt_style) for task in tasks]
+        groups = ask(play.solver, prompts, play.n_rollouts, seed)
+        replies = [reply for group in groups for reply in group]
+        asked = [index for index, group in enumerate(groups) for _ in group]
+        texts = [reply.text if len(reply.text) <= MAX_CHARS else "" for reply in replies]
+        verdicts = self.room.judge([tasks[index] for index in asked], texts) if texts else []
+        rollouts = [
+            Rollout(prompts[index], reply, verdict, rewards.solve_reward(play.reward, verdict.outcome))
+            for index, reply, verdict in zip(asked, replies, verdicts, strict=True)
+        ]
+        n = play.n_rollouts
+        return (tuple(rollouts[start : start + n]) for start in range(0, len(rollouts), n))
+
+    def oracle(self, rng: np.random.Generator, episode: Episode[T]) -> str:
+        """A text that does what the episode asks for. The generator is left as it was."""
+        if episode.over:
+            raise WrongMoment("this episode is over: call reset() first")
+        if episode.task is not None:
+            return self.room.answer(episode.task, self.play.prompt_style)
+        assert episode.brief is not None
+        far = np.random.Generator(rng.bit_generator.jumped())  # type: ignore[attr-defined]
+        return self.room.proposal(far, episode.brief, self.play.prompt_style)

@@ -1,0 +1,210 @@
+"""What a domain supplies. A room makes tasks, words prompts, judges answers and reads proposals; everything else
+(episodes, rewards, batches, the pool) is shared. A third domain is a third room: `examples/your_own_env.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from .errors import BadArgument, BadTask
+from .roles import Outcome, PromptStyle, Role, Split
+
+if TYPE_CHECKING:
+    from .pool import TaskPool
+    from .render import Section
+
+
+class Task(Protocol):
+    """A task as a frozen value."""
+
+    @property
+    def mode(self) -> StrEnum:
+        """One of the room's modes."""
+
+    @property
+    def id(self) -> str:
+        """A name made of what a solver sees, and of nothing that it must find."""
+
+    @property
+    def key(self) -> bytes:
+        """Equal for tasks that are the same. It depends on the answer: never shown."""
+
+    def features(self) -> frozenset[str]:
+        """A set whose overlap says how alike two tasks are; empty where novelty means nothing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as JSON data."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Task:
+        """The task that `to_json` wrote.
+
+        Raises:
+            BadTask: the data is no such task.
+        """
+
+
+T = TypeVar("T", bound=Task)
+
+
+@dataclass(frozen=True)
+class Brief(Generic[T]):
+    """What a proposer is asked for.
+
+    Attributes:
+        mode: the kind of task wanted.
+        references: tasks shown as examples.
+        subject: what the proposal must be about, in modes where there is such a thing: the room's own value.
+        pool: where a proposal would be a duplicate; judged as it was when the brief was made.
+    """
+
+    mode: StrEnum
+    references: tuple[T, ...] = ()
+    subject: Any = None
+    pool: TaskPool[T] | None = None
+    born: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "born", self.pool.clock if self.pool is not None else 0)
+
+    def knows(self, key: bytes) -> bool:
+        """Whether the pool held a task of that key when the brief was made."""
+        return self.pool is not None and self.pool.knew(key, self.born)
+
+    def novelty(self, features: frozenset[str]) -> float:
+        """Share of the features that no task of the pool had then, 0 to 1."""
+        return self.pool.novelty(features, self.born) if self.pool is not None else 1.0
+
+
+@dataclass(frozen=True)
+class Verdict(Generic[T]):
+    """What a room says of a text.
+
+    Attributes:
+        outcome: what became of it.
+        reason: a sentence for people, and for a second attempt. Never the key.
+        refusal: of the room's enum, where a proposal was not accepted.
+        correctness: share of the task that an answer gets right, 0 to 1; rewards look at the outcome alone.
+        task: what an accepted proposal became.
+        metrics: numbers about that task.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    refusal: StrEnum | None = None
+    correctness: float = 0.0
+    task: T | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Room(ABC, Generic[T]):
+    """A domain. Subclass it, and hand it to `TaskEnv` and `BatchTaskEnv`.
+
+    Everything is a function of its arguments: a room holds settings, and no state of any episode.
+    """
+
+    id: ClassVar[str]  # of its environment, such as "CodeTriplet-v0"
+    target: ClassVar[str]  # what solvers are asked for
+    modes: ClassVar[type[StrEnum]]
+    task_type: ClassVar[type[Any]]
+    roles: ClassVar[tuple[Role, ...]] = (Role.SOLVE,)
+    splits: ClassVar[tuple[Split, ...]] = (Split.TRAIN,)
+
+    @abstractmethod
+    def make(self, rng: np.random.Generator, mode: StrEnum, split: Split) -> T:
+        """A fresh task."""
+
+    @abstractmethod
+    def prompt(self, task: T, style: PromptStyle) -> str:
+        """What a solver reads. Looks at nothing that belongs to the key."""
+
+    @abstractmethod
+    def judge(self, tasks: Sequence[T], texts: Sequence[str]) -> list[Verdict[T]]:
+        """Say of each text whether it answers its task. Never raises on a text."""
+
+    @abstractmethod
+    def answer(self, task: T, style: PromptStyle) -> str:
+        """A text that `judge` finds correct."""
+
+    @abstractmethod
+    def with_key(self, task: T, other: T) -> T:
+        """`task` with the key of `other`: for tests that what a solver sees does not depend on the key."""
+
+    def public(self, task: T) -> dict[str, Any]:
+        """What a solver's prompt tells, as data, for `info`."""
+        return {}
+
+    def retry(self, prompt: str, text: str, verdict: Verdict[T], style: PromptStyle) -> str:
+        """The prompt of a second attempt."""
+        return f"{prompt}\n\nYour last answer was {verdict.outcome}: {verdict.reason}\nTry again.\n"
+
+    def brief(self, rng: np.random.Generator, mode: StrEnum, pool: TaskPool[T] | None, references: int) -> Brief[T]:
+        """What to ask a proposer for: by default `references` tasks of the pool, or fresh ones where it has none."""
+        return Brief(mode, tuple(self.examples(rng, mode, pool, references)), pool=pool)
+
+    def brief_from(self, mode: StrEnum, pool: TaskPool[T] | None, options: Mapping[str, Any]) -> Brief[T]:
+        """A brief of somebody's own choice (`reset(options={"references": [...]})`).
+
+        Raises:
+            BadTask: a reference that is no task of this room.
+            BadArgument: an option that this room does not know.
+        """
+        unknown = set(options) - {"references"}
+        if unknown:
+            raise BadArgument(f"{self.id} knows no option {sorted(unknown)} when proposing: give 'references'")
+        return Brief(mode, tuple(map(self.check, options["references"])), pool=pool)
+
+    def examples(self, rng: np.random.Generator, mode: StrEnum, pool: TaskPool[T] | None, count: int) -> list[T]:
+        """Tasks of one mode: the pool's, or fresh ones where it has none."""
+        if pool is not None and pool.size(mode):
+            return list({task.key: task for task in pool.sample(rng, count, mode)}.values())
+        return [self.make(rng, mode, Split.TRAIN) for _ in range(count)]
+
+    def propose_prompt(self, brief: Brief[T], style: PromptStyle) -> str:
+        """What a proposer reads."""
+        raise NotImplementedError
+
+    def read(self, briefs: Sequence[Brief[T]], texts: Sequence[str]) -> list[Verdict[T]]:
+        """Say of each proposal whether it is a task. Never raises on a text."""
+        raise NotImplementedError
+
+    def proposal(self, rng: np.random.Generator, brief: Brief[T], style: PromptStyle) -> str:
+        """A text that `read` accepts: a fresh task of the generator."""
+        raise NotImplementedError
+
+    def scene(self, task: T | Brief[T], text: str | None, verdict: Verdict[T] | None) -> list[Section]:
+        """What a person sees: the question, and, once there is one, the answer with its verdict."""
+        from .render import Section
+
+        asked = self.propose_prompt(task, PromptStyle.FULL) if isinstance(task, Brief) else None
+        shown = [Section("prompt", asked or self.prompt(task, PromptStyle.FULL))]  # type: ignore[arg-type]
+        if text is not None and verdict is not None:
+            shown += [Section("answer", text), Section(verdict.outcome, verdict.reason, good=verdict_is_good(verdict))]
+        return shown
+
+    def check(self, task: Any) -> T:
+        """The task, if it is one of this room's.
+
+        Raises:
+            BadTask: it is not.
+        """
+        if not isinstance(task, self.task_type):
+            raise BadTask(
+                f"{self.id} plays {self.task_type.__name__} tasks, not {type(task).__name__}: "
+                "give it a task of its own room"
+            )
+        return task  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Let go of what the room holds. A second call does nothing."""
+
+
+def verdict_is_good(verdict: Verdict[Any]) -> bool:
+    """Whether the text did what it was asked for."""
+    return verdict.outcome in (Outcome.CORRECT, Outcome.ACCEPTED)
