@@ -166,7 +166,7 @@ class Game(Generic[T]):
     """A room, and how it is played."""
 
     def __init__(self, room: Room[T], options: Mapping[str, Any]) -> None:
-        self.room, self.play = room, play(room, options)
+        self.room, self.options, self.play = room, dict(options), play(room, options)
 
     def deal(self, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> Episode[T]:
         """Begin an episode.
