@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
 
 from .errors import BadArgument
 from .roles import Outcome, Role
@@ -32,6 +33,15 @@ class Reward(StrEnum):
     LAMBDA = "lambda"
 
 
+E = TypeVar("E", bound=StrEnum)
+
+
+def _choose(kind: type[E], value: object, called: str) -> E:
+    if isinstance(value, str) and value in list(kind):
+        return kind(value)
+    raise BadArgument(f"{called} must be one of {[str(one) for one in kind]}, not {value!r}")
+
+
 def learnability(solve_rate: float, kind: Learnability | str = Learnability.INVERSE) -> float:
     """How much a task of that solve rate has to teach, 0 to 1.
 
@@ -44,11 +54,12 @@ def learnability(solve_rate: float, kind: Learnability | str = Learnability.INVE
     Raises:
         BadArgument: the rate is not in [0, 1], or there is no such kind.
     """
+    kind = _choose(Learnability, kind, "learnability")
     if not 0.0 <= solve_rate <= 1.0:
         raise BadArgument(f"a solve rate lies between 0 and 1: {solve_rate!r} does not")
     if solve_rate in (0.0, 1.0):
         return 0.0
-    match Learnability(kind):
+    match kind:
         case Learnability.INVERSE:
             return 1.0 - solve_rate
         case Learnability.VARIANCE:
@@ -56,10 +67,15 @@ def learnability(solve_rate: float, kind: Learnability | str = Learnability.INVE
 
 
 def solve_reward(preset: Reward | str, outcome: Outcome) -> float:
-    """A solver's reward for an outcome."""
+    """A solver's reward for an outcome.
+
+    Raises:
+        BadArgument: there is no such preset.
+    """
+    preset = _choose(Reward, preset, "reward")
     if outcome is Outcome.CORRECT:
         return 1.0
-    if Reward(preset) in (Reward.BINARY, Reward.LAMBDA):
+    if preset in (Reward.BINARY, Reward.LAMBDA):
         return 0.0
     return -1.0 if outcome is Outcome.MALFORMED else -0.5
 
@@ -79,8 +95,11 @@ def propose_reward(
         solve_rate: mean correctness of the solver's attempts; None where nobody has tried: a valid task is worth 1.
         kind: which learnability.
         weight: the lambda of preset `lambda`; unused by the others.
+
+    Raises:
+        BadArgument: no such preset or learnability, or a rate that is not in [0, 1].
     """
-    preset = Reward(preset)
+    preset = _choose(Reward, preset, "reward")
     if outcome is not Outcome.ACCEPTED:
         if preset in (Reward.BINARY, Reward.LAMBDA):
             return 0.0

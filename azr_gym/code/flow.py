@@ -3,92 +3,170 @@
 from __future__ import annotations
 
 import ast
+import builtins
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _RESULT = ""  # stands for what the function gives back
+_WORLD = "*"  # stands for every name that the function does not bind itself: its module, with helpers and globals
+_BUILTINS = frozenset(dir(builtins))
+_SEES_ALL = frozenset({"locals", "vars", "dir", "eval", "exec", "globals"})  # whoever mentions one may read any name
+_BLOCKS = ("body", "orelse", "finalbody")
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_EXITS = (ast.Return, ast.Break, ast.Continue, ast.Raise)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """What is known of a function's names; those of nested functions are thrown together with its own.
+
+    Attributes:
+        bound: names that it binds.
+        sources: for each name, the names on which it may depend.
+        kin: for each name, those with which it may share an object, it too: what changes one changes all.
+        changes: (name, names that decide how) wherever an object may change in place.
+    """
+
+    bound: set[str]
+    sources: dict[str, set[str]] = field(default_factory=dict)
+    kin: dict[str, set[str]] = field(default_factory=dict)
+    changes: list[tuple[str, set[str]]] = field(default_factory=list)
+
+    def depends(self, name: str, on: set[str]) -> None:
+        self.sources.setdefault(name, set()).update(on)
+
+    def share(self, names: set[str]) -> None:
+        together = names.union(*(self.kin.get(name, ()) for name in names))
+        for name in together:
+            self.kin[name] = together
+
+    def names(self, nodes: Iterable[ast.AST]) -> set[str]:
+        """Names that some nodes mention, builtins left out."""
+        found = {node.id for node in nodes if isinstance(node, ast.Name)}
+        return {name if name in self.bound else _WORLD for name in found if name in self.bound or name not in _BUILTINS}
 
 
 def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     """Parameters on which the result can not depend.
 
     A name depends on every name that an assignment to it mentions, or that decides whether the assignment is made.
+    An object that is changed in place is changed under every name that may hold it.
     """
-    sources: dict[str, set[str]] = {}
-    _collect(function.body, set(), sources)
+    if any(isinstance(node, ast.Name) and node.id in _SEES_ALL for node in ast.walk(function)):
+        return []
+    flow = _Flow(_bound(function))
+    _collect(function.body, set(), _RESULT, flow)
+    for name, on in flow.changes:
+        for one in flow.kin.get(name, {name}):
+            flow.depends(one, on)
     reached, todo = {_RESULT}, [_RESULT]
     while todo:
-        for name in sources.get(todo.pop(), set()) - reached:
-            reached.add(name)
-            todo.append(name)
+        fresh = flow.sources.get(todo.pop(), set()) - reached
+        reached |= fresh
+        todo += fresh
+    return [name for name in _parameters(function) if name not in reached]
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     spec = function.args
     every = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *filter(None, (spec.vararg, spec.kwarg))]
-    return [parameter.arg for parameter in every if parameter.arg not in reached]
+    return [parameter.arg for parameter in every]
 
 
-def _collect(body: list[ast.stmt], context: set[str], sources: dict[str, set[str]]) -> None:
-    """Fill in, for each name, the names that it may depend on. `context`: names that decide whether we come here."""
+def _bound(function: ast.AST) -> set[str]:
+    """Names that a function or one inside it binds, but for those that it declares to be its module's."""
+    bound, world = set[str](), set[str]()
+    for node in ast.walk(function):
+        bound |= _binds(node)
+        if isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.Global):
+            world |= set(node.names)
+    return bound - world
+
+
+def _binds(node: ast.AST) -> set[str]:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            return {name}
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+            return {name}
+        case ast.ExceptHandler(name=str(name)) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return {name}
+        case ast.ClassDef(name=name):
+            return {name}
+        case ast.alias(name=name, asname=asname):
+            return {(asname or name).partition(".")[0]}
+    return set()
+
+
+def _collect(body: list[ast.stmt], context: set[str], result: str, flow: _Flow) -> None:
+    """Note what each statement does.
+
+    Args:
+        body: the statements.
+        context: names that decide whether we come here.
+        result: what takes the values that are returned.
+        flow: where it is noted.
+    """
     for statement in body:
-        blocks = [getattr(statement, field, []) for field in ("body", "orelse", "finalbody")]
-        blocks += [handler.body for handler in getattr(statement, "handlers", [])]
-        blocks += [case.body for case in getattr(statement, "cases", [])]
-        own = context | _mentioned(statement, own=True)
-        if isinstance(statement, ast.Try | ast.TryStar):  # what fails in the block decides what comes after it
-            own = own.union(*map(_mentioned, statement.body))
-        if isinstance(statement, ast.Return | ast.Raise | ast.Assert | ast.Global | ast.Nonlocal):
-            own |= set(getattr(statement, "names", []))
-            sources.setdefault(_RESULT, set()).update(own)
-        elif isinstance(statement, _SCOPES):
-            sources.setdefault(statement.name, set()).update(own | _mentioned(statement))
-            continue
+        head = list(_head(statement))
+        own = context | flow.names(head)
+        if isinstance(statement, ast.Try | ast.TryStar | ast.With | ast.AsyncWith):  # what fails inside decides what
+            own = own.union(*(flow.names(ast.walk(part)) for part in statement.body))  # comes after it
+        blocks = [getattr(statement, name, []) for name in _BLOCKS]
+        blocks += [part.body for name in ("handlers", "cases") for part in getattr(statement, name, [])]
         inside = own if any(blocks) else context
-        for name in _changed(statement):
-            sources.setdefault(name, set()).update(own)
-        if any(isinstance(part, ast.Yield | ast.YieldFrom) for part in ast.walk(statement)):
-            sources.setdefault(_RESULT, set()).update(own)
-        if any(isinstance(part, ast.Return | ast.Break | ast.Continue | ast.Raise) for part in ast.walk(statement)):
-            sources.setdefault(_RESULT, set()).update(inside)
+        if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
+            name = statement.name if statement.name in flow.bound else _WORLD
+            mentioned = flow.names(ast.walk(statement))
+            flow.share({name} | mentioned)
+            flow.depends(name, own if isinstance(statement, _FUNCTIONS) else own | mentioned)
+            if isinstance(statement, _FUNCTIONS):
+                for parameter in _parameters(statement):
+                    flow.depends(parameter, {name})
+                    flow.share({name, parameter})
+            _collect(statement.body, {name}, name if isinstance(statement, _FUNCTIONS) else result, flow)
+            continue
+        _note(head, own, flow)
+        if isinstance(statement, ast.Assert | ast.Raise):
+            flow.depends(_RESULT, own)  # even inside a nested function
+        everything = list(ast.walk(statement))
+        if any(isinstance(node, _EXITS) for node in everything):
+            flow.depends(result, own if isinstance(statement, ast.Return) else inside)
+        if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in everything):
+            flow.depends(result, own)
         for block in blocks:
-            _collect(block, inside, sources)
+            _collect(block, inside, result, flow)
 
 
-def _mentioned(statement: ast.AST, own: bool = False) -> set[str]:
-    """Names that are read; with `own`, not those inside the blocks of the statement."""
-    found, todo = set[str](), [statement]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Name):
-            found.add(node.id)
-        for field, value in ast.iter_fields(node):
-            if own and node is statement and field in ("body", "orelse", "finalbody", "handlers", "cases"):
-                continue
-            parts = value if isinstance(value, list) else [value]
-            todo += [part for part in parts if isinstance(part, ast.AST)]
-    if own and isinstance(statement, ast.Match):
-        for case in statement.cases:
-            found |= _mentioned(case.pattern) | (_mentioned(case.guard) if case.guard else set())
-    return found
-
-
-def _changed(statement: ast.stmt) -> set[str]:
-    """Names that the statement may change: targets, captures, and whatever a method is called on or is passed on."""
-    found = set[str]()
+def _head(statement: ast.stmt) -> Iterator[ast.AST]:
+    """The nodes of a statement, without those inside its blocks."""
     todo: list[ast.AST] = [statement]
     while todo:
         node = todo.pop()
-        match node:
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                found.add(name)
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.ExceptHandler(name=str(name)):
-                found.add(name)
-            case ast.Call():
-                found |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-            case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-                found |= {part.id for part in ast.walk(node.value) if isinstance(part, ast.Name)}
-            case ast.alias(name=name, asname=asname):
-                found.add((asname or name).partition(".")[0])
-        for field, value in ast.iter_fields(node):
-            if node is statement and field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        yield node
+        inner = isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case)
+        for name, value in ast.iter_fields(node):
+            if inner and name in _BLOCKS:
                 continue
-            parts = value if isinstance(value, list) else [value]
-            todo += [part for part in parts if isinstance(part, ast.AST)]
-    return found
+            todo += [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, ast.AST)]
+
+
+def _note(head: list[ast.AST], own: set[str], flow: _Flow) -> None:
+    """Note what the nodes of one statement bind, which names may share an object by it, and what they may change."""
+    targets = {name if name in flow.bound else _WORLD for node in head for name in _binds(node)}
+    for name in targets:
+        flow.depends(name, own)
+    if targets:
+        flow.share(targets | flow.names(head))
+    for node in head:
+        match node:
+            case ast.Call() | ast.AugAssign():
+                changed = flow.names(ast.walk(node if isinstance(node, ast.Call) else node.target))
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                changed = flow.names(ast.walk(node.value))
+                flow.share(changed | flow.names(head))
+            case _:
+                continue
+        flow.changes += [(name, own) for name in changed]
