@@ -731,14 +731,14 @@ class Draft:
     def keep(self) -> None:
         """A variable kept while another is computed."""
         kind = self.current.type
-        kept = _operation(self.dice, self.scope, self.current, self.dice.pick((INT, STR)))
-        if not _productions(kind, "", kept.type, True, False):
-            raise _DeadEnd
-        self.set("m", kept)
+        kept = _operation(self.dice, self.scope, self.current, STR if kind == INT else INT)
+        variable = name(LOCALS[kept.type], kept.type)
+        self.set(variable.text, kept)
         self.go_on_with(_operation(self.dice, self.scope, self.current, kind))
-        m = name("m", kept.type)
-        self.scope.pending = [m, *self.scope.pending]
+        self.scope.pending = [variable, *self.scope.pending]
         self.current = _operation(self.dice, self.scope, self.current, haste=1.0)
+        if variable in self.scope.pending:
+            raise _DeadEnd
 
 
 OOD: Final = (
@@ -823,21 +823,20 @@ def _cases(dice: Dice, program: Program, count: int) -> list[Case] | None:
     from: their outputs differ.
     """
     draws = [DRAW[kind] for kind in program.types]
+    key_of = _key if DICT in program.types else repr
     most = max(1, count // 2)  # outputs that are one value
     seen: set[str] = set()
     outputs: Counter[str] = Counter()
     chosen: list[Case] = []
     spare: list[Case] = []
-    for _ in range(5 * count + 3):
+    for _ in range(4 * count + 2):
         arguments = tuple([draw(dice) for draw in draws])
-        key = _key(arguments)
-        if key in seen:
+        if (key := key_of(arguments)) in seen:
             continue
         seen.add(key)
         output = program(arguments)
-        if not fits(output):
+        if not _small(output) or len(key := _key(output)) > MAX_CHARS:
             continue
-        key = _key(output)
         outputs[key] += 1
         (chosen if outputs[key] <= most else spare).append(Case(arguments, output))
         if len(outputs) > 1 and len(chosen) >= count:

@@ -717,6 +717,10 @@ def _longer(items: Any, size: int, _: int) -> bool:
     return len(items) > size
 
 
+def _shorter(items: Any, size: int, _: object) -> bool:
+    return len(items) < size
+
+
 def _cut(items: Any, _: int, by: int) -> Any:
     return items[by:]
 
@@ -724,9 +728,9 @@ def _cut(items: Any, _: int, by: int) -> Any:
 WHILES: Final[list[While]] = [
     While(INT, "{0} > {1}", "{0} // {2}", lambda n, k, m: n > k, lambda n, k, m: n // m, (BOUND, DIVISOR)),
     While(STR, "len({0}) > {1}", "{0}[{2}:]", _longer, _cut, (LENGTH, TWICE)),
-    While(STR, "len({0}) < {1}", "{0} + {2}", lambda s, n, t: len(s) < n, lambda s, n, t: s + t, (LENGTH, LETTER)),
+    While(STR, "len({0}) < {1}", "{0} + {2}", _shorter, lambda s, n, t: s + t, (LENGTH, LETTER)),
     While(INTS, "len({0}) > {1}", "{0}[{2}:]", _longer, _cut, (LENGTH, TWICE)),
-    While(INTS, "len({0}) < {1}", "{0} + [{2}]", lambda xs, n, m: len(xs) < n, lambda xs, n, m: [*xs, m], (LENGTH, BOUND)),
+    While(INTS, "len({0}) < {1}", "{0} + [{2}]", _shorter, lambda xs, _, m: [*xs, m], (LENGTH, BOUND)),
     While(INTS, "sum({0}) > {1}", "{0}[1:]", lambda xs, n: sum(xs) > n, lambda xs, n: xs[1:], (BOUND,)),
     While(STRS, "len({0}) > {1}", "{0}[:-1]", lambda ws, n: len(ws) > n, lambda ws, n: ws[:-1], (LENGTH,)),
 ]  # fmt: skip
