@@ -34,3 +34,19 @@ literal_pieces = st.sampled_from(
        "lambda: 0", "1e999", "0x", "__import__('os')", "9" * 50, "\\ud800", "if", " or ", "\x00", "é"]
 )  # fmt: skip
 literal_like = st.lists(literal_pieces, max_size=25).map("".join)
+
+# Five different names that no builtin and no attribute of the tests has.
+fresh_names = st.lists(st.from_regex(r"[a-zé_][a-z0-9_]{0,3}q", fullmatch=True), min_size=5, max_size=5, unique=True)
+
+_PROGRAMS = [
+    "def f(x):\n    return x",
+    "def f(a, b):\n    c = a + b\n    return [c] * 2",
+    "def f(s):\n    out = {}\n    for c in s:\n        out[c] = out.get(c, 0) + 1\n    return out",
+    "import math\ndef f(n):\n    while n > 1:\n        n = math.isqrt(n)\n    return n",
+    "class Box:\n    def __init__(self, v):\n        self.v = v\ndef f(x):\n    return Box(x).v",
+    "def f(xs):\n    def g(x):\n        return x * 2 if x else None\n    return [g(x) for x in xs]",
+    "def f(s):\n    return s.replace('<answer>', '').split('input') + ['```', 'print(1)']",
+    "@lambda g: g\ndef f(x, *y):\n    try:\n        return x[0]\n    except (KeyError, IndexError) as e:\n        return str(e)",
+    "def f(x):\n    match x:\n        case [a, *b]:\n            return b\n        case _:\n            return f'{x!r:>{8}}'",
+]
+sources = st.sampled_from(_PROGRAMS)

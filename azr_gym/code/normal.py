@@ -1,13 +1,15 @@
 """Normal forms of a program: when two programs are the same, and which are kept aside. Parses, never runs.
 
 Comments, layout, docstrings and annotations do not count. Names that the program binds itself are numbered in the
-order in which they appear; names that it does not (`sorted`, `.append`, modules) stay. The *skeleton* also forgets
-constants, and which bound name is which.
+order in which they appear; names that it does not (`sorted`, `.append`, modules) stay, and so does a bound name that is
+also a builtin's or an attribute's: two programs of one normal form do the same. The *skeleton* also forgets constants,
+and which bound name is which.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import hashlib
 from dataclasses import dataclass
@@ -24,8 +26,12 @@ _BINDERS = {  # fields that hold the name of something that the program makes
     ast.ExceptHandler: "name",
     ast.MatchAs: "name",
     ast.MatchStar: "name",
+    ast.MatchMapping: "rest",
+    ast.alias: "asname",
     ast.arg: "arg",
 }
+_OF_SITE = {"copyright", "credits", "exit", "help", "license", "quit"}  # builtins in some processes only
+_BUILTINS = frozenset(name for name in dir(builtins) if name[0] != "_") - _OF_SITE
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
 _END = "."
 
@@ -63,11 +69,16 @@ def form(source: str) -> Form:
     names: list[int] = []  # places in `words`
     constants: list[int] = []
     bound: set[str] = set()
+    fixed = set(_BUILTINS)  # attributes, keywords and modules too: where one of those says a name, it can not change
     nodes = 0
     stack: list[object] = [quiet.parse(source)]
     while stack:
         item = stack.pop()
         if isinstance(item, ast.AST):
+            if isinstance(item, ast.AnnAssign) and item.value is not None:
+                item = ast.Assign([item.target], item.value)
+            elif isinstance(item, ast.JoinedStr):  # Python 3.12 puts empty pieces in
+                item = ast.JoinedStr([part for part in item.values if getattr(part, "value", None) != ""])
             kind = type(item)
             nodes += 1
             words.append(kind.__name__)
@@ -79,6 +90,10 @@ def form(source: str) -> Form:
             elif kind is ast.Constant:
                 constants.append(len(words))
                 words.append(_constant(item.value))  # type: ignore[attr-defined]
+            elif isinstance(item, ast.Global | ast.Nonlocal):
+                names.extend(range(len(words), len(words) + len(item.names)))
+                words.extend(item.names)
+                bound.update(item.names)
             else:
                 binder = _BINDERS.get(kind)
                 for field in reversed(_FIELDS.get(kind) or _fields(kind)):
@@ -94,16 +109,14 @@ def form(source: str) -> Form:
             stack.extend(part for part in reversed(item) if not _says_nothing(part))
         else:
             words.append(item if type(item) is str else repr(item))
-    for place in names:
-        if words[place] not in bound:
-            words[place] = "=" + words[place]
+            fixed.add(words[-1])
     numbers: dict[str, str] = {}
     skeleton = words.copy()
     for place in names:
         name = words[place]
-        if name[0] != "=":
-            words[place] = numbers.setdefault(name, str(len(numbers)))
-            skeleton[place] = "_"
+        skeleton[place] = "_" if name in bound else "=" + name
+        renamed = name in bound and name not in fixed
+        words[place] = numbers.setdefault(name, str(len(numbers))) if renamed else "=" + name
     for place in constants:
         skeleton[place] = words[place].partition(" ")[0]
     mark = hashlib.blake2b("\x1f".join(skeleton).encode("utf-8", "surrogatepass"), digest_size=8).digest()
