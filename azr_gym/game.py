@@ -185,7 +185,7 @@ class Game(Generic[T]):
                 raise BadArgument(f"this environment plays {', '.join(play.mode)}, and the task is one of {task.mode}")
         else:
             mode = self._mode(rng)
-            task = play.pool.sample(rng, 1, mode)[0] if play.pool else self.room.make(rng, mode, play.split)
+            task = play.pool.sample(rng, 1, mode)[0] if play.pool is not None else self.room.make(rng, mode, play.split)
         return Episode(task.mode, self.room.prompt(task, play.prompt_style), task)
 
     def _deal_proposal(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Episode[T]:

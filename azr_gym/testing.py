@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _demand(good: object, sentence: str) -> None:
 
 def _copy(env: TaskEnv) -> TaskEnv:
     try:
-        return pickle.loads(pickle.dumps(env))  # type: ignore[no-any-return]
+        return pickle.loads(pickle.dumps(env))  # type: ignore[no-any-return]  # noqa: S301  our own bytes
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise ContractError(f"the environment can not be pickled, as AsyncVectorEnv must: {error}") from None
 
@@ -243,7 +244,7 @@ def same_info(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same_info(a[key], b[key]) for key in a)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and a.tolist() == b.tolist()
+        return bool(a.dtype == b.dtype and a.shape == b.shape and a.tolist() == b.tolist())
     return bool(a == b)
 
 
@@ -253,7 +254,7 @@ def _check_key(env: TaskEnv, episodes: int, seed: int) -> None:
     swapped = 0
     for mode in play.mode:
         tasks = [room.make(rng, mode, play.split) for _ in range(4 * episodes)]
-        for task, other in zip(tasks, tasks[1:], strict=False):
+        for task, other in pairwise(tasks):
             twin = room.with_key(task, other)
             swapped += twin != task
             one, two = env.reset(seed=seed, options={"task": task}), env.reset(seed=seed, options={"task": twin})
@@ -270,7 +271,9 @@ def _check_tasks(env: TaskEnv, episodes: int, seed: int) -> None:
         if play.role is Role.PROPOSE:
             text = env.oracle()
             tasks.append(env.step(text)[4]["task"])
-            again = room.read([replace(env.episode.brief, pool=None)], [text])[0]  # type: ignore[type-var]
+            brief = env.episode.brief
+            assert brief is not None
+            again = room.read([replace(brief, pool=None)], [text])[0]
             _demand(again.task == tasks[-1], "an accepted proposal, judged again without a pool, is not the same task")
         else:
             tasks.append(env.episode.task)

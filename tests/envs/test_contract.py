@@ -106,8 +106,9 @@ def info_answer(infos: dict[str, Any], index: int) -> str:
 
 @pytest.mark.parametrize("role", ["solve", "propose"])
 def test_sync_async_and_batched_runs_agree_bit_for_bit(role: str, box: str) -> None:
-    n, options = 4, {"role": role, "mode": MIXED, "runner": box, "level": 1}
-    same_step = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    n = 4
+    options: dict[str, Any] = {"role": role, "mode": MIXED, "runner": box, "level": 1}
+    same_step: dict[str, Any] = {"autoreset_mode": AutoresetMode.SAME_STEP}
     batched = _play(gym.make_vec("CodeTriplet-v0", n, **options), n)
     sync = _play(gym.make_vec("CodeTriplet-v0", n, "sync", same_step, **options), n)
     # shared_memory=False: Gymnasium can not share text, and says so.
@@ -195,15 +196,16 @@ def _docker() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
 
 
-class Leaky(azr_gym.code.env.CodeTripletEnv):  # type: ignore[name-defined, misc]
+class Leaky(azr_gym.code.env.CodeTripletEnv):
     """Tells the key in `info`."""
 
     def reset(self, **kwargs: Any) -> tuple[str, dict[str, Any]]:
         prompt, info = super().reset(**kwargs)
-        return prompt, info | {"note": self.episode.task.output}
+        task: Any = self.episode.task
+        return prompt, info | {"note": task.output}
 
 
-class Clock(azr_gym.code.env.CodeTripletEnv):  # type: ignore[name-defined, misc]
+class Clock(azr_gym.code.env.CodeTripletEnv):
     """Counts across episodes, whatever the seed."""
 
     count = 0
@@ -214,7 +216,7 @@ class Clock(azr_gym.code.env.CodeTripletEnv):  # type: ignore[name-defined, misc
         return prompt, info | {"count": Clock.count}
 
 
-class Generous(azr_gym.code.env.CodeTripletEnv):  # type: ignore[name-defined, misc]
+class Generous(azr_gym.code.env.CodeTripletEnv):
     """Rewards by rules that its batched twin does not have."""
 
     def step(self, action: str) -> Any:
@@ -222,11 +224,11 @@ class Generous(azr_gym.code.env.CodeTripletEnv):  # type: ignore[name-defined, m
         return observation, reward + 0.5, *rest
 
 
-class Global(azr_gym.code.env.CodeTripletEnv):  # type: ignore[name-defined, misc]
+class Global(azr_gym.code.env.CodeTripletEnv):
     """Uses the global generator."""
 
     def step(self, action: str) -> Any:
-        np.random.random()  # noqa: NPY002
+        np.random.random()
         return super().step(action)
 
 
