@@ -259,7 +259,7 @@ def test_a_program_brings_its_own_skeleton_along() -> None:
                 program = generate.Draft(dice, level).write(level).program()
             except generate._DeadEnd:
                 continue
-            before, after = grammar.around(grammar.PARAMETERS[: len(program.types)])
+            before, after = grammar.around(grammar.PARAMETERS[: len(program.parameters)])
             inside = grammar.SEPARATOR.join(statement.skeleton for statement in program.statements)
             assert tuple((before + inside + after).split(grammar.SEPARATOR)) == form(program.source).skeleton
 
@@ -365,7 +365,7 @@ def test_programs_are_defined_on_inputs_of_other_programs(any_runner: Runner) ->
             program = (draft.ood() if dice.next() < 0.5 else draft.write(5)).program()
         except generate._DeadEnd:
             continue
-        calls = list(itertools.product(*(ODD[kind] for kind in program.types)))
+        calls = list(itertools.product(*(ODD[one.type] for one in program.parameters)))
         programs.append(Program(program.source, calls))
         wanted.append([program(call) for call in calls])
     for one, run, values in zip(programs, any_runner.run(programs), wanted, strict=True):
