@@ -55,7 +55,7 @@ class TaskEnv(gym.Env[str, str]):
         if seed is not None:
             self._steps = 0
         self._episode = self.game.deal(self.np_random, options)
-        return self._episode.prompt, self.game.info(self._episode)
+        return self._episode.prompt, dict(self._episode.info)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge what the agent wrote.

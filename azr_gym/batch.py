@@ -119,7 +119,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         episode = self.game.deal(rng, options)
         self._episodes[index] = self._shown[index] = episode
         self._observations[index], self._lengths[index] = episode.prompt, 0
-        return self.game.info(episode)
+        return dict(episode.info)
 
     def step(
         self, actions: Iterable[str]

@@ -42,6 +42,7 @@ class Episode(Generic[T]):
 
     mode: StrEnum
     prompt: str
+    info: dict[str, Any]  # of `reset`
     task: T | None = None
     brief: Brief[T] | None = None
     attempt: int = 0
@@ -186,7 +187,8 @@ class Game(Generic[T]):
         else:
             mode = self._mode(rng)
             task = play.pool.sample(rng, 1, mode)[0] if play.pool is not None else self.room.make(rng, mode, play.split)
-        return Episode(task.mode, self.room.prompt(task, play.prompt_style), task)
+        info = self._info(task.mode) | {"task_id": task.id, **self.room.public(task)}
+        return Episode(task.mode, self.room.prompt(task, play.prompt_style), info, task)
 
     def _deal_proposal(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Episode[T]:
         play, mode = self.play, self._mode(rng)
@@ -194,18 +196,14 @@ class Game(Generic[T]):
             brief = self.room.brief_from(mode, play.pool, options)
         else:
             brief = self.room.brief(rng, mode, play.pool, play.n_references)
-        return Episode(mode, self.room.propose_prompt(brief, play.prompt_style), brief=brief)
+        return Episode(mode, self.room.propose_prompt(brief, play.prompt_style), self._info(mode), brief=brief)
 
     def _mode(self, rng: np.random.Generator) -> StrEnum:
         modes = self.play.mode
         return modes[0] if len(modes) == 1 else modes[int(rng.integers(len(modes)))]
 
-    def info(self, episode: Episode[T]) -> dict[str, Any]:
-        """What `reset` tells beside the prompt."""
-        info = {"role": self.play.role, "mode": episode.mode, "target": self.room.target}
-        if episode.task is not None:
-            info |= {"task_id": episode.task.id, **self.room.public(episode.task)}
-        return info
+    def _info(self, mode: StrEnum) -> dict[str, Any]:
+        return {"role": self.play.role, "mode": mode, "target": self.room.target}
 
     def step(self, episodes: Sequence[Episode[T]], texts: Sequence[object], seed: int) -> list[Turn]:
         """Judge one text per episode.
@@ -237,7 +235,7 @@ class Game(Generic[T]):
             episode.attempt += 1
             episode.text, episode.verdict = text, verdict
             episode.over = verdict.outcome is Outcome.CORRECT or episode.attempt >= play.max_attempts
-            info = self.info(episode) | {
+            info = episode.info | {
                 "outcome": verdict.outcome,
                 "reason": verdict.reason,
                 "correctness": verdict.correctness,
@@ -256,7 +254,7 @@ class Game(Generic[T]):
         tries = self._try([verdict.task for verdict in verdicts if verdict.task is not None], seed)
         for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
             episode.attempt, episode.over, episode.text, episode.verdict = 1, True, text, verdict
-            info = self.info(episode) | {"outcome": verdict.outcome, "reason": verdict.reason, "attempt": 1}
+            info = episode.info | {"outcome": verdict.outcome, "reason": verdict.reason, "attempt": 1}
             if verdict.refusal is not None:
                 info["refusal"] = verdict.refusal
             rate = None

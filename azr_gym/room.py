@@ -124,9 +124,13 @@ class Room(ABC, Generic[T]):
     def prompt(self, task: T, style: PromptStyle) -> str:
         """What a solver reads. Looks at nothing that belongs to the key."""
 
-    @abstractmethod
     def judge(self, tasks: Sequence[T], texts: Sequence[str]) -> list[Verdict[T]]:
-        """Say of each text whether it answers its task. Never raises on a text."""
+        """Say of each text whether it answers its task. Override this where a batch is cheaper than its parts."""
+        return [self.judge_one(task, text) for task, text in zip(tasks, texts, strict=True)]
+
+    def judge_one(self, task: T, text: str) -> Verdict[T]:
+        """Say whether a text answers a task. Never raises on a text."""
+        raise NotImplementedError
 
     @abstractmethod
     def answer(self, task: T, style: PromptStyle) -> str:
@@ -171,7 +175,11 @@ class Room(ABC, Generic[T]):
         raise NotImplementedError
 
     def read(self, briefs: Sequence[Brief[T]], texts: Sequence[str]) -> list[Verdict[T]]:
-        """Say of each proposal whether it is a task. Never raises on a text."""
+        """Say of each proposal whether it is a task. Override this where a batch is cheaper than its parts."""
+        return [self.read_one(brief, text) for brief, text in zip(briefs, texts, strict=True)]
+
+    def read_one(self, brief: Brief[T], text: str) -> Verdict[T]:
+        """Say whether a proposal is a task. Never raises on a text."""
         raise NotImplementedError
 
     def proposal(self, rng: np.random.Generator, brief: Brief[T], style: PromptStyle) -> str:
