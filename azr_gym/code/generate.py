@@ -555,7 +555,11 @@ class Draft:
         if self.level > 1:
             kind = self.dice.next()
             if kind < 0.3 and _heads(subject.type, ""):
-                return _comprehension(self.dice, self.scope, subject)
+                pending = self.scope.pending
+                try:
+                    return _comprehension(self.dice, self.scope, subject)
+                except _DeadEnd:
+                    self.scope.pending = pending
             if 0.3 < kind < 0.37 and self.level > 2 and subject.text.isidentifier():
                 return _choice(self.dice, self.scope, subject)
         return _operation(self.dice, self.scope, subject)
@@ -612,7 +616,16 @@ class Draft:
         self.add("if {}:\n    return {}", [test, early], current.text, run)
         self.give_back(value)
 
-    def loop(self, inner: bool = False) -> None:
+    def loop(self) -> None:
+        """`total = 0`, and a loop that adds to it."""
+        pending = self.scope.pending
+        try:
+            self.loop_over()
+        except _DeadEnd:
+            self.scope.pending = pending
+            self.assign()
+
+    def loop_over(self, inner: bool = False) -> None:
         """`total = 0`, and a loop that adds to it; with a condition inside if `inner`."""
         head, names, each = _rounds(self.dice, self.scope, self.current)
         self.gather([head], names, each, inner)
@@ -661,7 +674,8 @@ class Draft:
 
     def finish(self) -> None:
         """`return`, of something new or of what there is."""
-        bare = self.statements and not self.scope.pending and self.dice.next() < 0.3
+        often = 0.1 if self.level == 2 else 0.3  # "x = sorted(x)", "return x" is a level 1 in two lines
+        bare = self.statements and not self.scope.pending and self.dice.next() < often
         value = self.current if bare else self.expression()
         while self.scope.pending and len(value.text) < 60:
             value = _operation(self.dice, self.scope, value, haste=1.0)
@@ -717,7 +731,7 @@ class Draft:
 
     def filter_inside(self) -> None:
         """`if` inside `for`."""
-        self.loop(inner=True)
+        self.loop_over(inner=True)
 
     def nest(self) -> None:
         """`for` inside `for`."""
@@ -855,7 +869,7 @@ def _cases(dice: Dice, program: Program, count: int) -> list[Case] | None:
     outputs: Counter[str] = Counter()
     chosen: list[Case] = []
     spare: list[Case] = []
-    for _ in range(4 * count + 2):
+    for _ in range(3 * count + 2):
         arguments = tuple([draw(dice) for draw in draws])
         if (key := key_of(arguments)) in seen:
             continue

@@ -75,8 +75,7 @@ def main(options: Options) -> None:
             table = Table(split, *rows[LEVELS[0]])
             for level, numbers in rows.items():
                 table.add_row(
-                    str(level),
-                    *(f"{value:,.{2 if value < 1 else 0 if value > 1000 else 1}f}" for value in numbers.values()),
+                    str(level), *(f"{value:,.0f}" if value > 100 else f"{value:.2f}" for value in numbers.values())
                 )
             Console().print(table)
     if options.json:
