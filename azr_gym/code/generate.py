@@ -63,6 +63,7 @@ MAX_INT = 10_000  # every integer is smaller, in size
 MAX_ITEMS = 10  # of a container
 MAX_STR = 16  # characters of a string
 MAX_CHARS = 120  # of a value's text
+MAX_LINE = 80  # of a statement, without its place in the body
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +421,11 @@ class Statement(NamedTuple):
     target: str
     run: Callable[[Env], object]
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether a line is too long to be read with ease."""
+        return len(self.text) > MAX_LINE and max(map(len, self.text.split("\n"))) > MAX_LINE
+
 
 class Program(NamedTuple):
     """A program in both forms."""
@@ -509,7 +515,7 @@ class Draft:
 
     def program(self) -> Program:
         """What was written, once it is finished."""
-        if self.scope.pending:
+        if self.scope.pending or any(statement.is_wide for statement in self.statements):
             raise _DeadEnd
         return Program(self.helper, self.parameters, tuple(self.statements))
 
@@ -580,6 +586,8 @@ class Draft:
         test = self.test()
         yes = _operation(self.dice, self.scope, self.current)
         no = _operation(self.dice, self.scope, self.current, yes.type)
+        if no.text == yes.text:
+            raise _DeadEnd
         self.branches([(test, yes)], no)
 
     def branches(self, cases: list[tuple[Expr, Expr]], rest: Expr | None) -> None:

@@ -277,7 +277,7 @@ PRODUCTIONS: Final[list[Production]] = [
     ),
     *_of(
         BOOL,
-        ("not {:not}", BOOL, 1, operator.not_),
+        ("not {:not}", BOOL, 0.5, operator.not_),
         ("{:and} and {:not}", BOOL, 1, lambda p, q: p and q, A_BOOL),
         ("{:or} or {:and}", BOOL, 1, lambda p, q: p or q, A_BOOL),
         ("{:+} == {:+}", BOOL, 1, operator.eq, A_BOOL),

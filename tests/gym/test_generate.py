@@ -58,6 +58,7 @@ def test_a_sample_is_complete(seed: int, level: int, split: Split, n_inputs: int
     name, value = found.trace[-1]
     assert name == "return"
     assert equal(value, found.outputs[0])
+    assert max(map(len, found.source.split("\n"))) <= 100
     if split != "ood":
         assert len(function.body) == level
         assert len(found.trace) <= level
