@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
 PIP = $(if $(wildcard $(BIN)/pip),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
 
-.PHONY: demo test test-long bench lint image clean
+.PHONY: demo test test-long bench lint pages image clean
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/sandbox_tour.py
@@ -25,6 +25,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+pages: $(VENV)/.dev
+	$(BIN)/python -m azr_gym.pages
 
 image: $(VENV)/.core
 	$(BIN)/azr image --from-host

@@ -1,4 +1,4 @@
-"""The `azr` command: doctor, image, bench. Each command is one function; nothing heavy is imported before it is asked.
+"""The `azr` command: doctor, image, play, bench. Each command is one function, and imports what it needs when asked.
 
 The learner's commands (train, eval, report, base) are mounted here when `azr_agents` brings them.
 """
@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any, Literal
+
+import gymnasium as gym
+import tyro
+
+from .errors import AzrGymError, BadArgument
 
 
 def doctor(clean: bool = False) -> int:
@@ -58,6 +64,43 @@ def image(from_host: bool = False) -> int:
     return 0
 
 
+def play(
+    env_id: tyro.conf.Positional[str],
+    role: Literal["solve", "propose"] = "solve",
+    mode: str | None = None,
+    level: int | None = None,
+    episodes: int = 5,
+    seed: int | None = None,
+) -> int:
+    """Play an environment in the terminal.
+
+    Args:
+        env_id: such as CodeTriplet-v0.
+        role: solve tasks, or propose them.
+        mode: what is to be found; by default the environment's first.
+        level: how hard, where the environment has levels.
+        episodes: how many tasks.
+        seed: begins the same game again.
+    """
+    from .base import TaskEnv
+    from .play import play as play_on
+
+    options: dict[str, Any] = {
+        name: value for name, value in {"mode": mode, "level": level}.items() if value is not None
+    }
+    try:
+        env = gym.make(env_id, role=role, **options).unwrapped
+    except TypeError:
+        env = None
+    if not isinstance(env, TaskEnv):
+        raise BadArgument(f"{env_id} is not an environment of texts: play one of this suite, such as CodeTriplet-v0")
+    try:
+        play_on(env, episodes, seed)
+    finally:
+        env.close()
+    return 0
+
+
 def bench(programs: int = 1000) -> int:
     """Measure how fast this machine's sandboxes run programs.
 
@@ -90,17 +133,15 @@ def bench(programs: int = 1000) -> int:
 
 def main() -> None:
     """Run the `azr` command."""
-    import tyro
-
     from azr_sandbox import SandboxError
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         code = tyro.extras.subcommand_cli_from_dict(
-            {"doctor": doctor, "image": image, "bench": bench},
+            {"doctor": doctor, "image": image, "play": play, "bench": bench},
             prog="azr",
-            description="Sandboxes for programs that a model wrote: what works here, how fast it is.",
+            description="Environments of propose and solve, and the sandbox under them.",
         )
-    except SandboxError as error:
+    except (SandboxError, AzrGymError, gym.error.Error) as error:
         raise SystemExit(f"azr: {error}") from None
     raise SystemExit(code)

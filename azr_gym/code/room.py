@@ -220,7 +220,7 @@ class CodeRoom(Room[CodeTask]):
             if isinstance(key, InductionTask):
                 shown.append(Section("program", key.program, "python"))
             elif isinstance(key, Triplet):
-                shown.append(Section("f does", f"f({key.arguments}) == {key.output}", "python"))
+                shown.append(Section("in fact", f"f({key.arguments}) == {key.output}", "python"))
         return shown
 
 
@@ -238,15 +238,18 @@ def _task_scene(task: CodeTask) -> list[Section]:
         return [
             Section(title, pairs, "python"),
             Section("message", task.message or "none"),
-            Section("which program?", ""),
+            Section("which program?", "it is tested on other inputs"),
         ]
     assert isinstance(task, Triplet)
     if task.mode is Mode.DEDUCTION:
         return [
             Section(title, task.program, "python"),
-            Section("f of what it gets", f"f({task.arguments}) == ?", "python"),
+            Section("what does it return?", f"f({task.arguments}) == ?", "python"),
         ]
-    return [Section(title, task.program, "python"), Section("f of what?", f"f(?) == {task.output}", "python")]
+    return [
+        Section(title, task.program, "python"),
+        Section("which input gives this?", f"f(?) == {task.output}", "python"),
+    ]
 
 
 def _brief_scene(brief: Brief[CodeTask]) -> list[Section]:

@@ -1,0 +1,120 @@
+"""What people look at: the game in the terminal, the pages, the doctests."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import azr_gym
+import azr_sandbox
+from azr_gym import pages
+
+from conftest import real
+
+
+def play(typed: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from azr_gym.cli import main; main()", "play", *arguments]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False)
+
+
+def test_a_person_plays_and_is_told_what_was_right() -> None:
+    done = play("nonsense\n\n", "CodeTriplet-v0", "--episodes", "1", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    for words in ("CodeTriplet, deduction", "def f(", "malformed", "in fact", "reward 0", "0 in 1 episodes"):
+        assert words in done.stdout
+
+
+def test_a_person_may_ask_for_an_answer_and_win() -> None:
+    shown = play("?\n", "CodeTriplet-v0", "--episodes", "1", "--seed", "3").stdout
+    answer = shown[shown.index("<answer>") : shown.index("</answer>")] + "</answer>"
+    done = play(f"{answer}\n\n", "CodeTriplet-v0", "--episodes", "1", "--seed", "3")
+    assert "1 in 1 episodes" in done.stdout
+
+
+def test_a_person_proposes() -> None:
+    real("jail")
+    typed = "def f(x):\n    return [x, x]\nf(3)\n\n"
+    done = play(typed, "CodeTriplet-v0", "--role", "propose", "--episodes", "1")
+    assert "accepted" in done.stdout
+    assert "f(3) == [3, 3]" in done.stdout
+
+
+def test_the_end_of_the_input_ends_the_game() -> None:
+    done = play("", "CodeTriplet-v0")
+    assert done.returncode == 0
+    assert "0 in 0 episodes" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("Nope-v0",), "doesn't exist"),
+        (("CartPole-v1",), "CodeTriplet-v0"),
+        (("CodeTriplet-v0", "--mode", "x"), "deduction"),
+    ],
+)
+def test_a_game_that_is_none_is_explained_in_a_line(arguments: tuple[str, ...], words: str) -> None:
+    done = play("", *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("env_id", pages.ours())
+def test_each_page_is_made_from_its_docstring_and_picture(env_id: str) -> None:
+    folder = pages.folder(env_id)
+    assert (folder / "README.md").read_text() == pages.page(env_id), "`make pages` writes it"
+    assert np.array_equal(np.array(Image.open(folder / f"{env_id}.png")), pages.picture(env_id)), "`make pages`"
+
+
+def test_the_pages_first_program_runs() -> None:
+    text = pages.page("CodeTriplet-v0")
+    source = text[text.index("```python\n") + 10 :]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source[: source.index("```")]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0.0 wrong")
+
+
+def test_the_third_domain_keeps_the_contract_and_is_short() -> None:
+    path = Path(__file__).parents[2] / "examples" / "your_own_env.py"
+    source = path.read_text()
+    assert source.count("\n") < 80
+    done = subprocess.run([sys.executable, "-W", "error", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        assert line in source, "the docstring shows what the file prints"
+
+
+def modules() -> list[str]:
+    found: list[str] = []
+    for package in (azr_gym, azr_sandbox):
+        found += [one.name for one in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+    return [package.__name__ for package in (azr_gym, azr_sandbox)] + [
+        name for name in found if ">>> " in _source(name)
+    ]
+
+
+def _source(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).read_text() if spec and spec.origin else ""
+
+
+@pytest.mark.parametrize("name", modules())
+def test_the_examples_in_docstrings_run(name: str) -> None:
+    module: ModuleType = importlib.import_module(name)
+    assert doctest.testmod(module).failed == 0
