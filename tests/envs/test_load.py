@@ -22,10 +22,7 @@ ROWS: list[tuple[dict[str, object], str | None]] = [
     ({"code": "def f(x):\n    return str(object())", "input": "1"}, "different results"),
     ({"code": "def f(x):\n    return 'a' * x", "input": "5000"}, "limit"),
     ({"code": "def f(x):\n    return x", "input": "1 +"}, "SyntaxError"),
-    (
-        {"code": "def f(x):\n    return x", "input": "__import__('os').system('touch /tmp/azr_was_here')"},
-        "raised|stopped",
-    ),
+    ({"code": "def f(x):\n    return x", "input": "open('/tmp/azr_was_here', 'w')"}, "raised|stopped"),
     ({"code": "def f(x)", "input": "1"}, "SyntaxError"),
 ]
 
