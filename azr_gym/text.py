@@ -1,8 +1,11 @@
 """Finds the answer in model text. Reads, never runs; every search is linear in the text's length.
 
 An answer stands, from the most explicit to the least: in `<answer>` tags, in fenced blocks, or bare. The most
-explicit form that is there counts, and chatter round it does not. Thoughts in `<think>` tags are no part of it. Text
-that only looks like a marker ("Assistant:") is nothing special.
+explicit form in which anything can be read counts, and chatter round it does not; single lines of bare text count only
+where there is neither tag nor fence. Thoughts in `<think>` tags are no part of it. Text that only looks like a marker
+("Assistant:") is nothing special. An answer may itself hold tags or fences, in a string: what is tagged as a whole
+is read as a whole first. A fence is three or more backticks or tildes, and ends at one of the same kind that is as long
+or longer.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ _LABEL = re.compile(
     r"(?: is)?\s*[:=]?\s+",
     re.IGNORECASE,
 )
+_FENCE = re.compile(r"(`{3,}|~{3,})(.*)", re.DOTALL)
 _MAX_LINES = 400  # of bare text that are looked at, the last ones
 
 
@@ -40,7 +44,8 @@ class Block:
 
 
 def spoken(text: str) -> str | None:
-    """The text after its thoughts; None where the last thought never ends."""
+    """The text after its thoughts, its lines ending as Python's; None where the last thought never ends."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     end = text.rfind("</think>")
     if end >= 0:
         text = text[end + len("</think>") :]
@@ -64,32 +69,42 @@ def tagged(text: str, tag: str = "answer") -> list[str]:
 def blocks(text: str) -> list[Block]:
     """The fenced blocks. A last fence that is not closed reaches to the end of the text."""
     found: list[Block] = []
-    label, body = "", list[str]()
-    inside = False
+    fence, label, body = "", "", list[str]()
     for line in text.split("\n"):
         bare = line.strip()
-        if not inside:
-            if bare.startswith("```"):
-                if len(bare) > 6 and bare.endswith("```"):  # all on one line
-                    found.append(Block("", bare.strip("`").strip()))
-                else:
-                    label, body, inside = (bare[3:].split() or [""])[0].lower(), [], True
-        elif bare == "```":
-            found.append(Block(label, "\n".join(body)))
-            inside = False
-        else:
-            body.append(line)
-    if inside:
+        if fence:
+            if bare.startswith(fence) and not bare.strip(fence[0]):
+                found.append(Block(label, "\n".join(body)))
+                fence = ""
+            else:
+                body.append(line)
+        elif opening := _FENCE.match(bare):
+            fence, rest = opening[1], opening[2].strip()
+            if rest.endswith(fence):  # all on one line
+                found.append(Block("", rest.strip(fence[0]).strip()))
+                fence = ""
+            label, body = (rest.split() or [""])[0].lower(), []
+    if fence:
         found.append(Block(label, "\n".join(body)))
     return found
 
 
-def candidates(text: str) -> list[str]:
-    """The texts of which one may be the answer: what the most explicit form holds."""
-    tags = tagged(text)
-    pieces = tags or [text]
-    fenced = [block.body for piece in pieces for block in blocks(piece)]
-    return fenced or tags
+def _forms(said: str) -> Iterator[list[str]]:
+    """The texts of which one may be the answer, from the most explicit form to the least."""
+    tags = tagged(said)
+    fenced = [block.body for block in blocks(said)]
+    if tags:
+        yield [piece for tag in tags for piece in [block.body for block in blocks(tag)] or [tag]]
+        yield [outermost] if (outermost := _outermost(said)) else []
+    yield fenced
+    yield [said] if said.strip() else []
+    if not tags and not fenced:
+        yield list(_lines(said))
+
+
+def _outermost(text: str) -> str:
+    """From the first answer tag to the last, whatever stands between."""
+    return text.partition("<answer>")[2].rpartition("</answer>")[0]
 
 
 def find(text: str, read: Callable[[str], V | None], same: Callable[[V, V], bool]) -> Found[V]:
@@ -103,16 +118,20 @@ def find(text: str, read: Callable[[str], V | None], same: Callable[[V, V], bool
     Returns:
         The value; `missing` where no candidate can be read, `contradiction` where two of them differ.
     """
+    bare = text.strip()
+    if bare.startswith("<answer>") and bare.endswith("</answer>") and not blocks(whole := _outermost(bare)):
+        value = read(whole)
+        if value is not None:
+            return Found(value)
     said = spoken(text)
     if said is None:
         return Found(missing=True)
-    explicit = candidates(said)
-    if explicit:
-        return _agreed([value for one in explicit if (value := read(one)) is not None], same)
-    whole = read(said)
-    if whole is not None:
-        return Found(whole)
-    return _agreed([value for one in _lines(said) if (value := read(one)) is not None], same)
+    for form in _forms(said):
+        values = [value for one in form if (value := read(one)) is not None]
+        if values:
+            different = any(not same(values[0], other) for other in values[1:])
+            return Found(contradiction=True) if different else Found(values[0])
+    return Found(missing=True)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -123,11 +142,3 @@ def _lines(text: str) -> Iterator[str]:
             label = _LABEL.match(bare)
             rest = bare[label.end() :] if label else bare
             yield rest.strip("`*") if len(rest) > 1 and rest[-1] != "." else rest[:-1].strip("`*") or rest
-
-
-def _agreed(values: list[V], same: Callable[[V, V], bool]) -> Found[V]:
-    if not values:
-        return Found(missing=True)
-    if any(not same(values[0], other) for other in values[1:]):
-        return Found(contradiction=True)
-    return Found(values[0])

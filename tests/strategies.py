@@ -50,3 +50,21 @@ _PROGRAMS = [
     "def f(x):\n    match x:\n        case [a, *b]:\n            return b\n        case _:\n            return f'{x!r:>{8}}'",
 ]
 sources = st.sampled_from(_PROGRAMS)
+
+# Text as a model might write it, broken in every way.
+model_pieces = st.sampled_from(
+    ["<answer>", "</answer>", "<think>", "</think>", "```", "```python\n", "```input\n", "```message\n", "```\n", "\n```\n", "~~~~\n", "\n", "\r\n", "\r", "1", "[1, 2]",
+     "'a", "'", "The answer is ", "Assistant: ", ".", "f(1)", "f(", ")", "def f(x):\n    return x\n", "def f(x, y): return y\n", "    x = 1\n", "import math\n", "# hm\n", "class A:\n",
+     "x", " ", "\t", "\0", "\ud800", "é", "\\", "{", "}", ",", "@a\n", "*[1]", "x=1", "lambda: 0", "\x0c", "\u2028", "'''", "#"]
+)  # fmt: skip
+model_text = st.lists(model_pieces, max_size=30).map("".join)
+
+# Values that fit into a task.
+small_plain_data = st.recursive(
+    st.none() | st.integers(-(10**20), 10**20) | st.floats() | st.booleans() | st.text(max_size=8) | st.binary(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+        | st.sets(st.integers(), max_size=3) | st.frozensets(st.text(max_size=4), max_size=3)
+    ),
+    max_leaves=5,
+)  # fmt: skip

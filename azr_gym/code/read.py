@@ -58,7 +58,7 @@ def defines_entry(source: str) -> bool:
     for node in quiet.parse(source).body:  # type: ignore[attr-defined]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == ENTRY:
             return True
-        targets = node.targets if isinstance(node, ast.Assign) else ()
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == ENTRY for target in targets):
             return True
     return False
@@ -93,13 +93,19 @@ class Draft:
 
 
 def read_draft(text: str) -> Draft:
-    """Read a proposal."""
+    """Read a proposal: from `<answer>` tags, or from the whole text where what they hold is none."""
     said = texts.spoken(text)
     if said is None:
         return Draft()
-    drafts = [_read_piece(piece) for piece in texts.tagged(said) or [said]]
-    drafts = [draft for draft in drafts if draft != Draft()] or [Draft()]
-    return drafts[0] if all(draft == drafts[0] for draft in drafts) else Draft(contradiction=True)
+    best = Draft()
+    for pieces in (texts.tagged(said), [said]):
+        drafts = [draft for draft in map(_read_piece, pieces) if draft != Draft()]
+        if drafts:
+            found = drafts[0] if all(draft == drafts[0] for draft in drafts) else Draft(contradiction=True)
+            if any(draft.inputs and (draft.program or draft.message) for draft in drafts):
+                return found
+            best = best if best != Draft() else found
+    return best
 
 
 def _read_piece(text: str) -> Draft:
@@ -110,10 +116,13 @@ def _read_piece(text: str) -> Draft:
     inputs: list[str] = []
     messages: list[str] = []
     for block in fenced:
-        if block.label in ("input", "inputs"):
-            inputs.append(block.body)
-        elif block.label in ("message", "msg"):
+        if block.label in ("message", "msg"):
             messages.append(block.body)
+        elif block.label in ("input", "inputs", "", *_PYTHON) and (calls := _read_calls(block.body)):
+            inputs += calls.inputs
+            messages += filter(None, [calls.message])
+        elif block.label in ("input", "inputs"):
+            inputs.append(block.body)
         elif block.label in _PYTHON or read_program(block.body) is not None or _FIRST_LINE.search(block.body):
             programs.append(block.body.strip("\n"))
         elif not block.label:
@@ -125,6 +134,14 @@ def _read_piece(text: str) -> Draft:
         code = _read_code(programs[0])
         return Draft(code.program, code.inputs, message if message is not None else code.message)
     return Draft(programs[0] if programs else None, tuple(inputs), message)
+
+
+def _read_calls(text: str) -> Draft | None:
+    """Calls of the entry and comments, where a text is nothing else."""
+    if not re.match(r"\s*(?:f\s*\(|#)", text):
+        return None
+    draft = _read_code(text)
+    return draft if draft.inputs and draft.program is None else None
 
 
 def _read_code(text: str) -> Draft:
@@ -145,11 +162,19 @@ def _read_code(text: str) -> Draft:
         lines = source.split("\n")
         start = calls[0].lineno - 1 if calls else len(lines)
         program = "\n".join(lines[:start]).rstrip() if last else None
-        inputs = tuple(ast.get_source_segment(source, call.value) or "" for call in calls)
+        inputs = tuple(_segment(lines, call.value) for call in calls)
         comments = [line.strip().lstrip("#").strip() for line in lines[start:] if line.strip().startswith("#")]
         return Draft(program, inputs, " ".join(comments)[: MAX_MESSAGE_CHARS + 1] or None)
     first = _FIRST_LINE.search(text)
     return Draft(text[first.start() :].strip()) if first else Draft()
+
+
+def _segment(lines: list[str], node: ast.expr) -> str:
+    """A node's own text. `ast.get_source_segment` splits the whole source anew for each node."""
+    part = [line.encode("utf-8", "surrogatepass") for line in lines[node.lineno - 1 : node.end_lineno]]
+    part[-1] = part[-1][: node.end_col_offset]
+    part[0] = part[0][node.col_offset :]
+    return b"\n".join(part).decode("utf-8", "surrogatepass")
 
 
 def _calls(text: str) -> str:

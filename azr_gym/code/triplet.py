@@ -63,13 +63,10 @@ def parse_arguments(text: str, count: int | None = None) -> tuple[object, ...]:
         rest = text[len(ENTRY) :].lstrip()
         if rest.startswith("(") and rest.endswith(")"):
             text = rest[1:-1].strip()
-    text = text.rstrip(",").rstrip()
-    if not text:
-        found: tuple[object, ...] = ()
-    else:
-        read = values.parse(f"({text}\n,)")
-        assert type(read) is tuple
-        found = read
+    read = values.parse(f"[{text}\n]")  # in brackets of its own, so that no bracket of the text can close another
+    if type(read) is not list:
+        raise NotPlainData("a bracket that was never opened")
+    found = tuple(read)
     if count is not None and len(found) != count:
         inner = found[0] if len(found) == 1 else None
         if type(inner) is not tuple or len(inner) != count:
@@ -198,9 +195,10 @@ class Triplet(CodeTask):
             BadTask: as the class.
         """
         try:
-            return cls(Mode(mode), program, render_arguments(arguments), values.render(output, MAX_VALUE_CHARS))
+            given, gives = render_arguments(arguments), values.render(output, MAX_VALUE_CHARS)
         except NotPlainData as error:
             raise BadTask(str(error)) from None
+        return cls(mode, program, given, gives)  # type: ignore[arg-type]  # the class makes a Mode of it, or refuses
 
     @property
     def id(self) -> str:
