@@ -110,8 +110,8 @@ def sample(rng: np.random.Generator, *, level: int = 2, split: Split = "train", 
     A program gives different outputs for different inputs, and not its only argument for `inputs[0]`. With more than
     one input at most half of the outputs are one value, where some tries find such inputs.
 
-    Of 150,000 samples of level 1, 43% are distinct programs (at least 225,000 there are, by Chao's estimate); of
-    levels 2 to 5, 81%, 93%, 99% and 99%.
+    Of 150,000 samples of level 1, 42% are distinct programs (130,000 were met in 400,000 samples); of levels 2 to 5,
+    90%, 93%, 99% and 99%.
 
     Args:
         rng: a numpy generator; how much of it is used varies.

@@ -220,6 +220,10 @@ def _rotate(items: Any, by: int) -> Any:
     return items[by:] + items[:by]
 
 
+def _starts_or_ends(text: str, start: str, end: str) -> bool:
+    return text.startswith(start) or text.endswith(end)
+
+
 def _sums(items: list[int]) -> list[int]:
     return [sum(items[: i + 1]) for i in range(len(items))]
 
@@ -261,6 +265,8 @@ PRODUCTIONS: Final[list[Production]] = [
         ("{:+} == {:+}", BOOL, 0.5, operator.eq, FACTOR),
         ("{:*} % {:-} == {}", BOOL, 1.5, lambda n, m, rest: n % m == rest, DIVISOR, REST),
         ("{:*} % {:-} < {}", BOOL, 0.7, lambda n, m, k: n % m < k, _constant(INT, *range(4, 13)), TWICE),
+        ("{0} > {1} and {0} % {2} == 0", BOOL, 0.7, lambda n, k, m: n > k and n % m == 0, NUMBER, DIVISOR),
+        ("{0} < {1} or {0} % {2} == 0", BOOL, 0.7, lambda n, k, m: n < k or n % m == 0, NUMBER, DIVISOR),
         ("str({})", STR, 1, str),
         ("str({})[::-1]", STR, 1, lambda n: str(n)[::-1]),
         ("{1:+} + str({0})", STR, 1.5, lambda n, s: s + str(n), WORD),
@@ -354,6 +360,8 @@ PRODUCTIONS: Final[list[Production]] = [
         ("{0} == {0}[::-1]", BOOL, 1, lambda s: s == s[::-1]),
         ("{1:|} in {0:|}", BOOL, 2, operator.contains, KEY),
         ("{:.}.startswith({})", BOOL, 1.5, str.startswith, KEY),
+        ("{0}.startswith({1}) or {0}.endswith({2})", BOOL, 1, _starts_or_ends, KEY, KEY),
+        ("len({0}) > {1} and {2} in {0}", BOOL, 1, lambda s, n, t: len(s) > n and t in s, LENGTH, KEY),
         ("{:.}.endswith({})", BOOL, 1.5, str.endswith, KEY),
         ("len({}) > {:+}", BOOL, 2, lambda s, n: len(s) > n, LENGTH),
         ("len({}) % 2 == {}", BOOL, 0.7, lambda s, rest: len(s) % 2 == rest, REST),
@@ -432,6 +440,7 @@ PRODUCTIONS: Final[list[Production]] = [
         ("{0} == {0}[::-1]", BOOL, 0.6, lambda xs: xs == xs[::-1]),
         ("len({}) > {:+}", BOOL, 1.5, lambda xs, n: len(xs) > n, LENGTH),
         ("sum({}) > {:+}", BOOL, 1.5, lambda xs, n: sum(xs) > n, NUMBER),
+        ("len({0}) > {1} and {0}[0] > {2}", BOOL, 1, lambda xs, k, n: len(xs) > k and xs[0] > n, LENGTH, NUMBER),
         ("len(set({0})) < len({0})", BOOL, 0.7, lambda xs: len(set(xs)) < len(xs)),
         ("sum({}) % 2 == {}", BOOL, 1, lambda xs, rest: sum(xs) % 2 == rest, REST),
     ),
