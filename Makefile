@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+# Which benchmarks; RECORD=folder keeps their numbers.
+BENCH ?= sandbox code generate
 BIN := $(VENV)/bin
 # A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
 PIP = $(if $(wildcard $(BIN)/pip),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
@@ -19,7 +21,9 @@ test-long: $(VENV)/.dev
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
-	$(BIN)/python tests/bench/sandbox.py $(BENCH_ARGS)
+	for name in $(BENCH); do \
+	    $(BIN)/python tests/bench/$$name.py $(BENCH_ARGS) $(if $(RECORD),--json $(RECORD)/$${name}_bench.json) || exit 1; \
+	done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -64,10 +64,10 @@ def _look(task: CodeTask, answer: str) -> Verdict[CodeTask] | _Pending:
     if task.mode is Mode.DEDUCTION:
         if answer == task.output:  # the commonest case, without Python's parser
             return _RIGHT
-        value = texts.find(answer, read_value, values.equal)
+        value = texts.find(answer, _value_key, bytes.__eq__)
         if value.value is None:
             return _unreadable(task.mode, value)
-        return _RIGHT if values.equal(value.value[0], values.parse(task.output)) else _NOT_THAT
+        return _RIGHT if value.value == _value_key(task.output) else _NOT_THAT
     count = arity(task.program)
     arguments = texts.find(answer, lambda text: read_arguments(text, count), values.equal)
     if arguments.value is None:
@@ -86,9 +86,16 @@ def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _P
     return _Pending(Program(program.value, calls, ENTRY), 2)
 
 
+@functools.lru_cache(maxsize=4096)
+def _value_key(text: str) -> bytes | None:
+    """Equal for texts of equal values; None where a text is none. Remembered: rollouts repeat themselves."""
+    value = read_value(text)
+    return None if value is None else values.canonical(value[0])
+
+
 @functools.lru_cache(maxsize=8192)
 def look(source: str) -> Finding | None:
-    """The screen's finding on a source, remembered: rollouts repeat themselves."""
+    """The screen's finding on a source, remembered likewise."""
     return screen(source)
 
 
