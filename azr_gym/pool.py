@@ -11,6 +11,7 @@ import heapq
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,12 +21,12 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from .errors import BadArgument, BadPoolFile, BadTask
-from .rewards import Learnability, learnability
 from .room import Task
 
 FORMAT, VERSION = "azr-gym pool", 1
 _FLOOR = 0.05  # least weight of a task: what is solved now may be unsolved tomorrow
 _RECENT = 256  # how many of the newest tasks `recent` draws from
+_SLACK = 64  # holes that even a small list may have before it is compacted
 
 T = TypeVar("T", bound=Task)
 
@@ -74,8 +75,8 @@ class Entry(Generic[T]):
         so that a first lucky attempt does not end a task's life."""
         if not self.attempts:
             return 1.0
-        rate = (self.successes + 1) / (self.attempts + 2)
-        return max(_FLOOR, learnability(rate, Learnability.VARIANCE))
+        good, bad = self.successes + 1, self.attempts - self.successes + 1
+        return max(_FLOOR, 4 * good * bad / (good + bad) ** 2)  # 4p(1-p), and bit for bit the same for p and 1-p
 
 
 class TaskPool(Generic[T]):
@@ -169,13 +170,15 @@ class TaskPool(Generic[T]):
         Raises:
             BadArgument: not 0 <= successes <= attempts.
         """
+        if not isinstance(attempts, int | np.integer) or not isinstance(successes, int | np.integer):
+            raise BadArgument(f"attempts and successes are counted: {successes!r} of {attempts!r} are no ints")
         if not 0 <= successes <= attempts:
             raise BadArgument(f"successes lie between 0 and the attempts: {successes} of {attempts} do not")
         entry = self._entries.get(task.key)
         if entry is None:
             return
-        entry.attempts += attempts
-        entry.successes += successes
+        entry.attempts += int(attempts)
+        entry.successes += int(successes)
         if self.eviction is Eviction.PRIORITY:
             self._shelves[str(task.mode)].rank(entry)
 
@@ -199,7 +202,7 @@ class TaskPool(Generic[T]):
         """
         if sampling not in list(Sampling):
             raise BadArgument(f"sampling must be one of {[str(one) for one in Sampling]}, not {sampling!r}")
-        shelves = [shelf for name, shelf in self._shelves.items() if len(shelf) and mode in (None, name)]
+        shelves = [shelf for name, shelf in sorted(self._shelves.items()) if len(shelf) and mode in (None, name)]
         if not shelves:
             wanted = "tasks" if mode is None else f"{mode} tasks"
             raise BadArgument(f"the pool holds no {wanted}: add some first, or leave the pool out")
@@ -232,6 +235,7 @@ class TaskPool(Generic[T]):
         shelf.remove(entry)
         key = entry.task.key
         del self._entries[key]
+        self._gone.pop(key, None)  # so that it counts as the newest of them
         self._gone[key] = (entry.born, self.clock)
         while len(self._gone) > self.capacity:
             del self._gone[next(iter(self._gone))]
@@ -293,22 +297,35 @@ class TaskPool(Generic[T]):
             BadPoolFile: no pool, another version, another Python (outputs may differ), another room, or damaged.
             FileNotFoundError: nothing is there.
         """
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open("rb") as file:
             header = _header(path, file.readline())
             pool: TaskPool[T] = cls((), header["capacity"], header["eviction"])
+            pool.clock = header["clock"]
+            held: list[tuple[Entry[T], int]] = []
+            keys: set[bytes] = set()
             for number, text in enumerate(file, 2):
                 try:
-                    line = json.loads(text)
-                    task: Any = task_type.from_json(line.pop("task"))
-                    place = line.pop("place")
-                    if task in pool:
+                    entry, place = _entry(json.loads(text), task_type)
+                    if entry.task.key in keys:
                         raise BadTask("the same task stands there twice")
-                    pool._put(Entry(task, **line), task.key, place)
-                except (ValueError, KeyError, TypeError) as error:
-                    raise BadPoolFile(f"{path}, line {number}: {error}") from None
-        if len(pool) != header["tasks"]:
-            raise BadPoolFile(f"{path} ends early: {len(pool):,} of {header['tasks']:,} tasks are there")
-        pool.clock = header["clock"]
+                    if not (held[-1][0].born if held else -1) < entry.born < pool.clock:
+                        raise BadTask(f"'born' must grow from line to line, and stay below {pool.clock}")
+                except (ValueError, KeyError, TypeError, RecursionError) as error:
+                    raise BadPoolFile(f"{path}, line {number}: {error or type(error).__name__}") from None
+                keys.add(entry.task.key)
+                held.append((entry, place))
+        if len(held) != header["tasks"]:
+            raise BadPoolFile(f"{path} ends early: {len(held):,} of {header['tasks']:,} tasks are there")
+        sizes = Counter(str(entry.task.mode) for entry, _ in held)
+        last: dict[str, int] = {}
+        for number, (entry, place) in enumerate(held, 2):
+            mode = str(entry.task.mode)
+            if sizes[mode] > pool.capacity or not last.get(mode, -1) < place <= 2 * sizes[mode] + _SLACK:
+                raise BadPoolFile(
+                    f"{path}, line {number}: {sizes[mode]:,} {mode} tasks, and this one in place {place:,}"
+                )
+            last[mode] = place
+            pool._put(entry, entry.task.key, place)
         return pool
 
 
@@ -331,6 +348,8 @@ class _Shelf(Generic[T]):
 
     def append(self, entry: Entry[T], place: int | None = None) -> None:
         if place is not None:  # of a snapshot: its holes count, for chance falls on them too
+            if not self._held:
+                self._oldest = place
             self._places += [None] * (place - len(self._places))
         self._offset[entry.born] = len(self._places)
         self._places.append(entry)
@@ -339,7 +358,7 @@ class _Shelf(Generic[T]):
     def rank(self, entry: Entry[T]) -> None:
         """Put an entry's present weight on the heap; older ones of it are passed over when they come up."""
         heapq.heappush(self._ranks, (entry.weight, entry.born))
-        if len(self._ranks) > 4 * self._held + 64:
+        if len(self._ranks) > 4 * self._held + _SLACK:
             self._ranks = [(held.weight, held.born) for held in self._places if held is not None]
             heapq.heapify(self._ranks)
 
@@ -359,7 +378,7 @@ class _Shelf(Generic[T]):
     def remove(self, entry: Entry[T]) -> None:
         self._places[self._offset.pop(entry.born)] = None
         self._held -= 1
-        if len(self._places) > 2 * self._held + 64:
+        if len(self._places) > 2 * self._held + _SLACK:
             self._places = [held for held in self._places if held is not None]
             self._offset = {held.born: place for place, held in enumerate(self._places) if held is not None}
             self._oldest = 0
@@ -367,7 +386,7 @@ class _Shelf(Generic[T]):
             self._oldest += 1
 
     def draw(self, rng: np.random.Generator, sampling: Sampling) -> T:
-        """Draw by rejection: at most half of the places are holes, and the least weight is 0.05."""
+        """Draw by rejection: hardly more than half of the places are holes, and the least weight is 0.05."""
         size = len(self._places)
         start = max(self._oldest, size - _RECENT) if sampling is Sampling.RECENT else self._oldest
         while True:
@@ -382,21 +401,40 @@ def _python() -> str:
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
-def _header(path: object, text: str) -> Mapping[str, Any]:
+def _header(path: object, text: bytes) -> Mapping[str, Any]:
     try:
         header = json.loads(text)
         known = header["format"] == FORMAT
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         raise BadPoolFile(f"{path} is no pool: TaskPool.save() writes them")
     if header.get("version") != VERSION:
-        raise BadPoolFile(f"{path} is a pool of version {header.get('version')}, and this release reads {VERSION}")
+        raise BadPoolFile(f"{path} is a pool of version {header.get('version')!r}, and this release reads {VERSION}")
     if header.get("python") != _python():
         raise BadPoolFile(
-            f"{path} was made with Python {header.get('python')}, and this is {_python()}: outputs may differ. "
+            f"{path} was made with Python {header.get('python')!r}, and this is {_python()}: outputs may differ. "
             "Use that Python, or make the pool again"
         )
-    if not {"capacity", "eviction", "clock", "tasks"} <= header.keys():
-        raise BadPoolFile(f"{path}: its first line is damaged")
+    counts = [header.get(name) for name in ("capacity", "clock", "tasks")]
+    if not all(map(_is_count, counts)) or not counts[0] or header.get("eviction") not in list(Eviction):
+        raise BadPoolFile(f"{path}, line 1: the header is damaged")
     return header  # type: ignore[no-any-return]
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _entry(line: Any, task_type: type[T]) -> tuple[Entry[T], int]:
+    """A line of a snapshot: an entry, and its place in the list of its mode."""
+    names = {"task", "place", "born", "attempts", "successes", "origin"}
+    if not isinstance(line, dict) or line.keys() != names:
+        raise BadTask(f"a line has {', '.join(sorted(names))}")
+    place, born, attempts, successes = (line[name] for name in ("place", "born", "attempts", "successes"))
+    if not all(map(_is_count, (place, born, attempts, successes))) or successes > attempts:
+        raise BadTask("'place', 'born', 'attempts' and 'successes' are counts, and no more successes than attempts")
+    if type(line["origin"]) is not str or not isinstance(line["task"], dict):
+        raise BadTask("'origin' is text, and 'task' an object")
+    task: Any = task_type.from_json(line["task"])
+    return Entry(task, born, attempts, successes, line["origin"]), place
