@@ -2,6 +2,17 @@
 
 from .load import Skipped, load_tasks
 from .propose import Refusal
+from .room import make_tasks
 from .triplet import CodeTask, InductionTask, Mode, Triplet, hello_world
 
-__all__ = ["CodeTask", "InductionTask", "Mode", "Refusal", "Skipped", "Triplet", "hello_world", "load_tasks"]
+__all__ = [
+    "CodeTask",
+    "InductionTask",
+    "Mode",
+    "Refusal",
+    "Skipped",
+    "Triplet",
+    "hello_world",
+    "load_tasks",
+    "make_tasks",
+]

@@ -94,8 +94,8 @@ class CodeTripletEnv(TaskEnv):
     - `reset(options={"task": task})` plays one task, in a batch `{"tasks": [...]}`; a proposer takes `{"references":
       [...]}`, or for induction `{"program": source}` (batch: `{"programs": [...]}`).
     - `env.unwrapped.oracle()` is an action that scores; `azr_gym.testing.check_task_env(env)` checks everything said
-      here; `azr_gym.code.load_tasks(path, runner)` reads files in the shape of CRUXEval; `azr play CodeTriplet-v0` is
-      for people.
+      here; `azr_gym.code.make_tasks(1000, "abduction")` fills a pool, `azr_gym.code.load_tasks(path, runner)` reads
+      files in the shape of CRUXEval; `azr play CodeTriplet-v0` is for people.
 
     ## Arguments
 

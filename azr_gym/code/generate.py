@@ -393,6 +393,8 @@ def _choice(dice: Dice, scope: Scope, subject: Expr) -> Expr:
     test = _test(dice, scope, subject)
     yes = _operation(dice, scope, subject, plain=True)
     no = subject if yes.type == subject.type else _operation(dice, scope, subject, yes.type, plain=True)
+    if yes.text == no.text:
+        raise _DeadEnd
     run = _call(lambda test, yes, no: yes if test else no, [test, yes, no])
     return _made("{1:or} if {0:or} else {2}", [test, yes, no], yes.type, 0, run)
 

@@ -652,7 +652,7 @@ FORMS: Final[list[Form]] = [
     *(
         Form(
             "{{{1}: {2} for {0}}}",
-            (Want(key, True), Want(INT)),
+            (Want(key, True), Want(INT, False)),
             DICT,
             2,
             lambda envs, key, value: {key(env): value(env) for env in envs},

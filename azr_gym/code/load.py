@@ -16,7 +16,7 @@ from typing import Any
 from azr_sandbox import Call, CallStatus, NotPlainData, Program, Runner, RunStatus, values
 
 from ..errors import BadPoolFile, BadTask
-from .solve import ending
+from .prompts import ending
 from .triplet import ENTRY, Mode, Triplet
 
 _PROGRAM, _INPUT = ("code", "program"), ("input", "arguments")

@@ -6,6 +6,8 @@ in `? =`, and the answer is what `?` stands for.
 
 from __future__ import annotations
 
+from azr_sandbox import Call, CallStatus
+
 from ..roles import PromptStyle
 from ..room import Brief, Verdict
 from .triplet import (
@@ -20,7 +22,40 @@ from .triplet import (
 
 _MODULES = "math, re, string, collections, itertools, functools, operator, json, datetime, decimal, fractions"
 _VALUES = "Values are Python literals: numbers, strings, bytes, True, False, None, lists, tuples, dicts and sets."
+ANY_HINT = "Work out the rule."  # of a baseline that proposes induction tasks
 _ANSWER = "Think it through first if you like; then put {what} between <answer> and </answer>."
+
+# Why an answer is not right: what `info` says, and a second attempt reads. Never the key.
+RIGHT = "that is right"
+CONTRADICTION = "two answers that differ: give one"
+UNREADABLE = {
+    Mode.DEDUCTION: "no value could be read: write one Python value",
+    Mode.ABDUCTION: "no input could be read: write the arguments of f as Python values",
+    Mode.INDUCTION: "no program could be read: write Python code that defines f",
+}
+NOT_THAT_VALUE = "f does not return that value"
+NOT_THAT_OUTPUT = "f of that input returns another value"
+FAILED = "f of that input {}"
+FORBIDDEN = "the program uses something forbidden: {}"
+NONDETERMINISTIC = "the program gives different results when it is run again"
+NOT_EVERY_OUTPUT = "the program does not give every hidden output"
+FAILS_ON_ONE = "the program {} on one of the hidden inputs"
+_ENDINGS = {
+    CallStatus.CPU_LIMIT: "ran too long",
+    CallStatus.WALL_LIMIT: "ran too long",
+    CallStatus.MEMORY_LIMIT: "needed too much memory",
+    CallStatus.OUTPUT_LIMIT: "returned too long a value",
+    CallStatus.NOT_PLAIN_DATA: "returned something that is not plain data",
+    CallStatus.KILLED: "was stopped by the sandbox",
+}
+
+
+def ending(call: Call) -> str:
+    """How a call that gave no value ended."""
+    if call.status is CallStatus.ERROR and call.error is not None:
+        where = f" in line {call.error.line}" if call.error.line else ""
+        return f"raised {call.error.type or 'an exception of its own'}{where}"
+    return _ENDINGS[call.status]
 
 
 def solve(task: CodeTask, style: PromptStyle) -> str:

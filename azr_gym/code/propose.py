@@ -17,8 +17,9 @@ from ..room import Brief, Verdict
 from .flow import idle_parameters
 from .metrics import complexity
 from .normal import form
+from .prompts import ending
 from .read import Draft, defines_entry, read_draft
-from .solve import ending, look
+from .solve import look
 from .triplet import (
     ENTRY,
     HELLO_WORLD,

@@ -11,6 +11,7 @@ import numpy as np
 from azr_sandbox import CallStatus, Limits, NotPlainData, Program, Runner, make_runner, values
 
 from ..errors import BadArgument, BadTask
+from ..game import choose
 from ..pool import TaskPool
 from ..render import Section
 from ..roles import PromptStyle, Role, Split
@@ -183,7 +184,7 @@ class CodeRoom(Room[CodeTask]):
     def proposal(self, rng: np.random.Generator, brief: Brief[CodeTask], style: PromptStyle) -> str:
         """A program of the generator that the pool does not hold; for induction, inputs on which the program runs."""
         if brief.mode is Mode.INDUCTION:
-            return prompts.inputs_proposal(self._inputs(rng, brief.subject), "Work out the rule.", style)
+            return prompts.inputs_proposal(self._inputs(rng, brief.subject), prompts.ANY_HINT, style)
         while True:
             task = self.make(rng, brief.mode, Split.TRAIN)
             assert isinstance(task, Triplet)
@@ -222,6 +223,23 @@ class CodeRoom(Room[CodeTask]):
             elif isinstance(key, Triplet):
                 shown.append(Section("in fact", f"f({key.arguments}) == {key.output}", "python"))
         return shown
+
+
+def make_tasks(
+    count: int,
+    mode: Mode | str = Mode.DEDUCTION,
+    level: int | Sequence[int] = 2,
+    split: Split | str = "train",
+    seed: int = 0,
+) -> list[CodeTask]:
+    """Tasks of the generator, to begin a pool with or to evaluate on. A function of its arguments.
+
+    Raises:
+        BadArgument: no such mode, level or split.
+    """
+    room, rng = CodeRoom(level), np.random.default_rng(seed)
+    kind, part = choose(Mode, mode, "mode"), choose(Split, split, "split")
+    return [room.make(rng, kind, part) for _ in range(count)]
 
 
 def _context(task: CodeTask) -> Context:

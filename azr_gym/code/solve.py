@@ -7,29 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from azr_sandbox import Call, CallStatus, Program, Run, Runner, RunStatus, values
+from azr_sandbox import CallStatus, Program, Run, Runner, RunStatus, values
 from azr_sandbox.screen import Finding, screen
 
 from .. import text as texts
 from ..roles import Outcome
 from ..room import Verdict
+from . import prompts
 from .normal import form
 from .read import read_arguments, read_program, read_value
 from .triplet import ENTRY, CodeTask, InductionTask, Mode, Triplet, arity, parse_arguments
-
-_UNREADABLE = {
-    Mode.DEDUCTION: "no value could be read: write one Python value",
-    Mode.ABDUCTION: "no input could be read: write the arguments of f as Python values",
-    Mode.INDUCTION: "no program could be read: write Python code that defines f",
-}
-ENDINGS = {
-    CallStatus.CPU_LIMIT: "ran too long",
-    CallStatus.WALL_LIMIT: "ran too long",
-    CallStatus.MEMORY_LIMIT: "needed too much memory",
-    CallStatus.OUTPUT_LIMIT: "returned too long a value",
-    CallStatus.NOT_PLAIN_DATA: "returned something that is not plain data",
-    CallStatus.KILLED: "was stopped by the sandbox",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +68,7 @@ def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _P
         return _unreadable(task.mode, program)
     finding = look(program.value)
     if finding is not None:
-        return Verdict(Outcome.WRONG, f"the program uses something forbidden: {finding.detail}")
+        return Verdict(Outcome.WRONG, prompts.FORBIDDEN.format(finding.detail))
     calls = [parse_arguments(given) for given, _ in task.hidden]
     return _Pending(Program(program.value, calls, ENTRY), 2)
 
@@ -103,7 +90,7 @@ def _compare(task: CodeTask, run: Run) -> Verdict[CodeTask]:
     if isinstance(task, Triplet):
         call = run.calls[0]
         if call.status is not CallStatus.OK:
-            return Verdict(Outcome.WRONG, f"f of that input {ending(call)}")
+            return Verdict(Outcome.WRONG, prompts.FAILED.format(prompts.ending(call)))
         return _RIGHT if values.equal(call.value, values.parse(task.output)) else _NOT_THAT_OUTPUT
     assert isinstance(task, InductionTask)
     hits = sum(
@@ -112,27 +99,18 @@ def _compare(task: CodeTask, run: Run) -> Verdict[CodeTask]:
     )
     share = hits / len(run.calls)
     if run.status is RunStatus.NONDETERMINISTIC:
-        return Verdict(Outcome.WRONG, "the program gives different results when it is run again", correctness=share)
+        return Verdict(Outcome.WRONG, prompts.NONDETERMINISTIC, correctness=share)
     if share == 1.0:
         return _RIGHT
     failed = next((call for call in run.calls if call.status is not CallStatus.OK), None)
-    why = f", and {ending(failed)} on one of its inputs" if failed else ""
-    return Verdict(Outcome.WRONG, f"the program does not give every hidden output{why}", correctness=share)
-
-
-def ending(call: Call) -> str:
-    """How a call that gave no value ended, in words."""
-    if call.status is CallStatus.ERROR and call.error is not None:
-        where = f" in line {call.error.line}" if call.error.line else ""
-        return f"raised {call.error.type or 'an exception of its own'}{where}"
-    return ENDINGS[call.status]
+    why = prompts.NOT_EVERY_OUTPUT if failed is None else prompts.FAILS_ON_ONE.format(prompts.ending(failed))
+    return Verdict(Outcome.WRONG, why, correctness=share)
 
 
 def _unreadable(mode: Mode, found: texts.Found[Any]) -> Verdict[CodeTask]:
-    contradiction = "two answers that differ: give one"
-    return Verdict(Outcome.MALFORMED, contradiction if found.contradiction else _UNREADABLE[mode])
+    return Verdict(Outcome.MALFORMED, prompts.CONTRADICTION if found.contradiction else prompts.UNREADABLE[mode])
 
 
-_RIGHT: Verdict[CodeTask] = Verdict(Outcome.CORRECT, "that is right", correctness=1.0)
-_NOT_THAT: Verdict[CodeTask] = Verdict(Outcome.WRONG, "f does not return that value")
-_NOT_THAT_OUTPUT: Verdict[CodeTask] = Verdict(Outcome.WRONG, "f of that input returns another value")
+_RIGHT: Verdict[CodeTask] = Verdict(Outcome.CORRECT, prompts.RIGHT, correctness=1.0)
+_NOT_THAT: Verdict[CodeTask] = Verdict(Outcome.WRONG, prompts.NOT_THAT_VALUE)
+_NOT_THAT_OUTPUT: Verdict[CodeTask] = Verdict(Outcome.WRONG, prompts.NOT_THAT_OUTPUT)
