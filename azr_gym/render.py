@@ -17,7 +17,8 @@ COLUMNS = 96
 _SCALE = 2  # of the bitmap font, 6 x 11 pixels a character
 _MARGIN = 16
 _PAPER, _INK = (24, 26, 31), (220, 223, 228)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MAX_LINES, _MAX_CHARS = 400, 20_000  # of a section's text, and lines of a picture: "..." stands for the rest
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,12 @@ def printable(text: str) -> str:
     return _CONTROL.sub("\N{MIDDLE DOT}", text.replace("\r\n", "\n"))
 
 
+def _shown(text: str) -> str:
+    lines = printable(text[:_MAX_CHARS]).expandtabs(4).split("\n")
+    whole = len(text) <= _MAX_CHARS and len(lines) <= _MAX_LINES
+    return "\n".join(lines if whole else [*lines[:_MAX_LINES], "..."])
+
+
 def panels(sections: Sequence[Section]) -> RenderableType:
     """The sections as something that `rich` prints."""
     from rich.console import Group
@@ -52,7 +59,7 @@ def panels(sections: Sequence[Section]) -> RenderableType:
     for section in sections:
         colour = {None: "bold cyan", True: "bold green", False: "bold red"}[section.good]
         parts.append(Text(printable(section.title), colour))
-        body = printable(section.text).expandtabs(4)
+        body = _shown(section.text)
         if section.language is None:
             parts.append(Text(body))
         else:
@@ -80,10 +87,13 @@ def ansi(sections: Sequence[Section]) -> str:
 def picture(sections: Sequence[Section]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The sections as a picture: uint8 (height, width, 3), 1,184 wide. Characters beyond Latin-1 are drawn as "?"."""
     from PIL import Image, ImageDraw, ImageFont
+    from rich.segment import Segment
     from rich.terminal_theme import MONOKAI
 
     console = _console(io.StringIO())
     lines = console.render_lines(panels(sections), console.options)
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[:_MAX_LINES], [Segment("...")]]
     font = ImageFont.load_default_imagefont()
     wide, high = 6, 12
     small = Image.new("RGB", (COLUMNS * wide + _MARGIN, len(lines) * high + _MARGIN), _PAPER)
