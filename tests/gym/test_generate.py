@@ -270,7 +270,7 @@ def test_ood_needs_few_words_of_its_own() -> None:
         split: {
             token.string
             for level in LEVELS
-            for found in many(300, level=level, split=split)
+            for found in many(1000 if split == "train" else 200, level=level, split=split)
             for token in tokenize.generate_tokens(io.StringIO(found.source).readline)
             if token.type in (tokenize.NAME, tokenize.OP)
         }
