@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -51,7 +51,10 @@ def ask(agent: Agent, prompts: Sequence[str], n: int, seed: int) -> list[list[Re
     """
     if not prompts:
         return []
-    replies = [list(group) for group in agent.reply(list(prompts), n, seed)]
+    given = agent.reply(list(prompts), n, seed)
+    if not isinstance(given, Iterable):
+        raise BadAgent(f"reply must return one list of Reply per prompt, not {type(given).__name__}")
+    replies = [_group(group) for group in given]
     sizes = {len(group) for group in replies}
     if len(replies) != len(prompts) or sizes != {n}:
         raise BadAgent(
@@ -60,5 +63,11 @@ def ask(agent: Agent, prompts: Sequence[str], n: int, seed: int) -> list[list[Re
         )
     for reply in (reply for group in replies for reply in group):
         if not isinstance(reply, Reply) or not isinstance(reply.text, str):
-            raise BadAgent(f"a reply must be a Reply with text, not {type(reply).__name__}")
+            raise BadAgent(f"a reply must be a Reply whose text is a str, not {reply!r:.200}")
     return replies
+
+
+def _group(group: Any) -> list[Reply]:
+    if isinstance(group, Reply | str) or not isinstance(group, Iterable):
+        raise BadAgent(f"reply must return a list of Reply for each prompt, not a {type(group).__name__} for one")
+    return list(group)

@@ -27,7 +27,8 @@ def variations(
             made = tuple(_vary(rng, value, 0) for value in start)
         else:
             made = tuple(_PLAIN[int(rng.integers(len(_PLAIN)))] for _ in range(count))
-        found.setdefault(values.canonical(made), made)
+        if found.setdefault(values.canonical(made), made) is made:
+            starts.append(made)  # further changes begin here too: one integer has few neighbours
     return list(found.values())[:wanted]
 
 
