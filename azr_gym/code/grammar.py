@@ -146,11 +146,11 @@ class Slot(NamedTuple):
     literals: tuple[Expr, ...] = ()
 
 
-def _constant(kind: str, *values: object) -> Slot:
+def _constant(kind: str, *values: int | str) -> Slot:
     return Slot("", tuple(literal(value, kind) for value in values))
 
 
-def _either(kind: str, *values: object) -> Slot:
+def _either(kind: str, *values: int | str) -> Slot:
     return Slot(kind, tuple(literal(value, kind) for value in values))
 
 

@@ -20,7 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr_gym.code import generate, grammar
+from azr_gym.code import dice as dice_module
+from azr_gym.code import draft as draft_module
+from azr_gym.code import expression, generate, grammar
+from azr_gym.code.dice import Dice
+from azr_gym.code.draft import Draft
+from azr_gym.code.expression import DeadEnd, call_of
 from azr_gym.code.generate import LEVELS, MAX_CHARS, MAX_INPUTS, Sample, Split, sample
 from azr_gym.code.normal import form, held_out
 from azr_gym.errors import BadArgument
@@ -254,11 +259,11 @@ def test_every_ood_program_has_a_structure_of_its_own() -> None:
 
 def test_a_program_brings_its_own_skeleton_along() -> None:
     for level in LEVELS:
-        dice = generate.Dice(np.random.default_rng(level))
+        dice = Dice(np.random.default_rng(level))
         for _ in range(300):
             try:
-                program = generate.Draft(dice, level).write(level).program()
-            except generate._DeadEnd:
+                program = Draft(dice, level).write(level).program()
+            except DeadEnd:
                 continue
             before, after = grammar.around(grammar.PARAMETERS[: len(program.parameters)])
             inside = grammar.SEPARATOR.join(statement.skeleton for statement in program.statements)
@@ -333,7 +338,7 @@ ODD: dict[str, list[Any]] = {  # inputs that the generator never draws
 
 
 def test_every_operation_is_defined_on_every_input(any_runner: Runner) -> None:
-    dice = generate.Dice(np.random.default_rng(0))
+    dice = Dice(np.random.default_rng(0))
     programs, wanted = [], []
     for row in grammar.PRODUCTIONS:
         for _ in range(3):
@@ -345,7 +350,7 @@ def test_every_operation_is_defined_on_every_input(any_runner: Runner) -> None:
             calls = [(x, y) for x in ODD[row.subject] for y in ODD[second]]
             text = row.template.format(subject, *beside)
             programs.append(Program(f"def f(x, y):\n    return {text}", calls))
-            compute = generate._call(row.function, [subject, *beside])
+            compute = call_of(row.function, [subject, *beside])
             wanted.append([compute({"x": x, "y": y}) for x, y in calls])
     for program, run, values in zip(programs, any_runner.run(programs), wanted, strict=True):
         assert run.status is RunStatus.OK, program.source
@@ -355,14 +360,14 @@ def test_every_operation_is_defined_on_every_input(any_runner: Runner) -> None:
 
 def test_programs_are_defined_on_inputs_of_other_programs(any_runner: Runner) -> None:
     """Each on every kind of input of its types, odd ones too."""
-    dice = generate.Dice(np.random.default_rng(3))
+    dice = Dice(np.random.default_rng(3))
     programs: list[Program] = []
     wanted = []
     while len(programs) < 200:
         try:
-            draft = generate.Draft(dice, 5)
+            draft = Draft(dice, 5)
             program = (draft.ood() if dice.next() < 0.5 else draft.write(5)).program()
-        except generate._DeadEnd:
+        except DeadEnd:
             continue
         calls = list(itertools.product(*(ODD[one.type] for one in program.parameters)))
         programs.append(Program(program.source, calls))
@@ -374,7 +379,7 @@ def test_programs_are_defined_on_inputs_of_other_programs(any_runner: Runner) ->
 
 
 def test_it_runs_no_text() -> None:
-    for module in (generate, grammar):
+    for module in (dice_module, draft_module, expression, generate, grammar):
         tree = ast.parse(Path(str(module.__file__)).read_text())
         assert not {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"eval", "exec", "compile"}
 
