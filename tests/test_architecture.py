@@ -14,7 +14,7 @@ PACKAGES = {"azr_sandbox": "sandbox/azr_sandbox", "azr_gym": "azr_gym", "azr_age
 # azr_sandbox <- azr_gym <- azr_agents <- examples; the learner reaches the box through environments only.
 MAY_IMPORT = {"azr_sandbox": set(), "azr_gym": {"azr_sandbox"}, "azr_agents": {"azr_gym"}}
 ROOMS = ("code", "clinical")
-INSIDE = ("child.py", "errors.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.py", "zygote.py")
+INSIDE = ("child.py", "errors.py", "pages.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.py", "zygote.py")
 
 
 def imports(path: Path) -> set[str]:

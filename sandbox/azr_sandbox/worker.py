@@ -12,8 +12,8 @@ import os
 import sys
 from struct import Struct
 
-from . import child, walls, wire
-from .zygote import FLAG_VIEW, be_zygote, kill
+from . import child, pages, walls, wire
+from .zygote import FLAG_NO_FENCE, FLAG_VIEW, be_zygote, kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LAUNCHER = (
 # -E is not among them: PYTHONHASHSEED must work. The environment holds nothing else.
 PYTHON_FLAGS = ("-S", "-s", "-P", "-B", "-X", "utf8", "-W", "ignore")
 # The files that a box needs.
-INSIDE = ("child.py", "errors.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.py", "zygote.py")
+INSIDE = ("child.py", "errors.py", "pages.py", "relay.py", "values.py", "walls.py", "wire.py", "worker.py", "zygote.py")
 
 _UID_SPAN = 1 << 12  # uids set aside for one box
 _U32 = Struct("<I")
@@ -35,7 +35,8 @@ _U32 = Struct("<I")
 
 def environment(seed: int) -> dict[str, str]:
     """The whole environment of a box."""
-    return {"PYTHONHASHSEED": str(wire.HASH_SEEDS[seed]), "TZ": "UTC0", "LC_ALL": "C.UTF-8"}
+    bind = {"LD_BIND_NOW": "1"}  # the loader binds every function at the start, none in each child
+    return {"PYTHONHASHSEED": str(wire.HASH_SEEDS[seed]), "TZ": "UTC0", "LC_ALL": "C.UTF-8", **bind}
 
 
 def command(
@@ -191,6 +192,8 @@ class Zygotes:
 
     def __init__(self, seed: int, uid_base: int, token: list[str], flags: str, channels: list[int]) -> None:
         self.pids: set[int] = set()
+        if FLAG_NO_FENCE not in flags:
+            pages.enlarge_code()
         slots = len(channels) // 2
         cores = sorted(os.sched_getaffinity(0))
         lifeline, _held = os.pipe()  # closes when this process dies; each zygote watches it, for itself and its child

@@ -12,7 +12,7 @@ import select
 import sys
 import time
 
-from . import walls, wire
+from . import pages, walls, wire
 from .child import CHANNEL, LIFELINE, PRINTS, READY, READY_W, REPORT, Cell, live, receive
 
 TYPE_CHECKING = False
@@ -72,8 +72,7 @@ def _set_up(
         walls.keep_only_needed_capabilities()
     walls.hide_memory()
     walls.adopt_orphans()
-    with open("/proc/self/statm") as statm:
-        address_space, resident = [int(word) * resource.getpagesize() for word in statm.read().split()[:2]]
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
     up, signals = [], -1
     if FLAG_NO_FENCE not in flags:
         walls.fence_files()
@@ -88,6 +87,9 @@ def _set_up(
     elif signals >= 0:
         up.append("signal-scope")
     os.environ.clear()
+    pages.fill_holes()
+    address_space, resident = (int(word) * resource.getpagesize() for word in os.read(statm, 100).split()[:2])
+    os.close(statm)
     zygote = Zygote(Cell(uid, signals, "seccomp" in up, address_space, names), resident)
     return zygote, f"{sys.version_info[0]}.{sys.version_info[1]} {' '.join(up)}"
 
@@ -102,6 +104,8 @@ class Zygote:
     def __init__(self, cell: Cell, resident: int) -> None:
         self.cell, self.resident_kib = cell, resident >> 10
         self.view = memoryview(bytearray(wire.MAX_FRAME))  # the child's report passes through; wiped before each fork
+        self.ending = select.poll()  # made once: whatever is made after a fork lies on a page to be copied
+        self.ending.register(PRINTS, select.POLLIN)
         self.held = 0  # bytes of it in the buffer
 
     def serve(self) -> None:
@@ -128,13 +132,11 @@ class Zygote:
             request = request[:-1]  # the ticket is not for programs, which can read this frame
             live(self.cell, request)
         pidfd = os.pidfd_open(pid)
-        ending = select.poll()
-        ending.register(pidfd, select.POLLIN)
-        ending.register(PRINTS, select.POLLIN)
+        self.ending.register(pidfd, select.POLLIN)  # the same number each time
         cause, printed = wire.EXITED, 0
         # Records are left in the pipe at first: most children are gone before it is full, and a zygote that woke at
         # each of 64 records would take their core.
-        quick = ending.poll(_PATIENCE_MS) == [(pidfd, select.POLLIN)]  # it is gone, and has printed nothing
+        quick = self.ending.poll(_PATIENCE_MS) == [(pidfd, select.POLLIN)]  # it is gone, and has printed nothing
         if not quick:
             watch = _Watch(self, pid, pidfd, started, request)
             cause, printed = watch.until_it_ends(), watch.printed
