@@ -15,7 +15,7 @@ _HUGE = 1 << 21
 _READ, _WRITE, _EXECUTE, _PRIVATE_ANONYMOUS, _USE_HUGE_PAGES, _MOVE_THERE = 1, 2, 4, 0x22, 14, 3  # as the kernel's
 
 _POOL, _POOL_HEADER, _LARGEST_BLOCK = 1 << 14, 48, 512  # CPython's allocator: its blocks of one size lie in pools
-_MANY = 1 << 13  # more free blocks of one size than there can be: under another allocator we stop there
+_MANY = 1 << 11  # more free blocks of one size than there are; under an allocator of another kind we stop there
 
 _c, _word = ctypes.PyDLL(None), ctypes.c_size_t
 for _function in (_c.mmap, _c.mremap, _c.PyObject_Malloc, _c.PyMem_RawMalloc):
