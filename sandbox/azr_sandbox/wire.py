@@ -61,7 +61,7 @@ FRAME = Struct("<IBI")  # magic, kind, bytes that follow
 HELLO, DATA, END = 1, 2, 3
 MAX_FRAME = 1 << 16
 
-# cause, signal, exit code, cpu us, wall us, KiB of peak resident memory beyond the zygote's, the request's ticket:
+# cause, signal, exit code, cpu us, wall us, KiB of peak resident memory beyond an idle child's, the request's ticket:
 # a number that the host draws for each request, so that no other bytes can pass for one
 VERDICT = Struct("<BBBQQQQ")
 EXITED, OUT_OF_CPU, OUT_OF_WALL, FLOODED, STOPPED = 0, 1, 2, 3, 4

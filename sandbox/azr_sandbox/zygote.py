@@ -88,9 +88,13 @@ def _set_up(
         up.append("signal-scope")
     os.environ.clear()
     pages.fill_holes()
-    address_space, resident = (int(word) * resource.getpagesize() for word in os.read(statm, 100).split()[:2])
+    address_space = int(os.read(statm, 100).split()[0]) * resource.getpagesize()
     os.close(statm)
-    zygote = Zygote(Cell(uid, signals, "seccomp" in up, address_space, names), resident)
+    pid = os.fork()  # a child that does nothing: what it holds all the same is not a program's
+    if pid == 0:
+        os._exit(0)
+    resident_kib = os.wait4(pid, 0)[2].ru_maxrss
+    zygote = Zygote(Cell(uid, signals, "seccomp" in up, address_space, names), resident_kib)
     return zygote, f"{sys.version_info[0]}.{sys.version_info[1]} {' '.join(up)}"
 
 
@@ -101,8 +105,8 @@ class Zygote:
     them writes, and each such write is a page fault.
     """
 
-    def __init__(self, cell: Cell, resident: int) -> None:
-        self.cell, self.resident_kib = cell, resident >> 10
+    def __init__(self, cell: Cell, resident_kib: int) -> None:
+        self.cell, self.resident_kib = cell, resident_kib
         self.view = memoryview(bytearray(wire.MAX_FRAME))  # the child's report passes through; wiped before each fork
         self.ending = select.poll()  # made once: whatever is made after a fork lies on a page to be copied
         self.ending.register(PRINTS, select.POLLIN)
