@@ -3,9 +3,9 @@
 An answer stands, from the most explicit to the least: in `<answer>` tags, in fenced blocks, or bare. The most
 explicit form in which anything can be read counts, and chatter round it does not; single lines of bare text count only
 where there is neither tag nor fence. Thoughts in `<think>` tags are no part of it. Text that only looks like a marker
-("Assistant:") is nothing special. An answer may itself hold tags or fences, in a string: what is tagged as a whole
-is read as a whole first. A fence is three or more backticks or tildes, and ends at one of the same kind that is as long
-or longer.
+("Assistant:") is nothing special. An answer may itself hold tags or fences, in a string: a single line, and
+what is tagged as a whole, is read as a whole first. A fence is three or more backticks or tildes, and ends at one of
+the same kind that is as long or longer.
 """
 
 from __future__ import annotations
@@ -89,6 +89,14 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def _wholes(bare: str) -> Iterator[str]:
+    """A single line, or what is tagged as a whole: an answer as it stands, whatever marks its strings hold."""
+    if bare and "\n" not in bare:
+        yield bare
+    if bare.startswith("<answer>") and bare.endswith("</answer>") and not blocks(whole := _outermost(bare)):
+        yield whole
+
+
 def _forms(said: str) -> Iterator[list[str]]:
     """The texts of which one may be the answer, from the most explicit form to the least."""
     tags = tagged(said)
@@ -118,8 +126,7 @@ def find(text: str, read: Callable[[str], V | None], same: Callable[[V, V], bool
     Returns:
         The value; `missing` where no candidate can be read, `contradiction` where two of them differ.
     """
-    bare = text.strip()
-    if bare.startswith("<answer>") and bare.endswith("</answer>") and not blocks(whole := _outermost(bare)):
+    for whole in _wholes(text.strip()):
         value = read(whole)
         if value is not None:
             return Found(value)

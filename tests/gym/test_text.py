@@ -35,9 +35,7 @@ def test_an_answer_in_tags_is_found_whatever_it_is(answer: object) -> None:
 
 @given(plain_data)
 def test_a_bare_answer_is_found_whatever_it_is(answer: object) -> None:
-    text = values.render(answer)
-    if not any(mark in text for mark in ("<answer>", "<think>", "</think>", "```", "~~~")):
-        assert values.equal(value(text), answer)
+    assert values.equal(value(values.render(answer)), answer)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +57,7 @@ def test_a_bare_answer_is_found_whatever_it_is(answer: object) -> None:
 def test_a_string_may_hold_any_marker(answer: str) -> None:
     assert value(f"<answer>{answer!r}</answer>") == answer
     assert value(f"\n <answer> {answer!r} \n</answer>\n") == answer
+    assert value(f"\n {answer!r}\n") == answer
 
 
 @pytest.mark.parametrize("answer", ["<answer>", "</answer>", "a</answer>b<answer>c", "```\n5\n```"])
@@ -226,7 +225,7 @@ def test_what_is_handed_on_grows_no_faster_than_the_text(piece: str) -> None:
         text = (piece * (length // len(piece) + 1))[:length]
         seen: list[str] = []
         find(text, seen.append, lambda a, b: True)
-        assert sum(map(len, seen)) <= 6 * length
+        assert sum(map(len, seen)) <= 8 * length
         assert len(seen) <= length // 4 + texts._MAX_LINES + 8
 
 
