@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import copy
+import random
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,3 +202,73 @@ def test_deep_nesting_is_looked_at_without_recursion_errors() -> None:
     source = "def f(x, y):\n    n = 0\n"
     source += "".join("    " + " " * depth + f"while x > {depth}:\n" for depth in range(18))
     assert idle(source + "    " + " " * 18 + "n += 1\n    return n") == ["y"]
+
+
+NAMES = ["v0", "v1", "v2"]
+
+
+def expression(dice: random.Random, depth: int = 0) -> str:
+    """An expression over the parameters a, b and the variables, which share objects wherever they can."""
+    name = dice.choice(["a", "b", *NAMES])
+    if depth > 2 or dice.random() < 0.35:
+        return name
+    one, two, three = (expression(dice, depth + 1) for _ in range(3))
+    forms = [f"[{one}, {two}]", f"({one},)", f"(lambda: {one})()", f"({one} if {two} else {three})", f"[z for z in ({one}, {name})]",
+             f"len(str({one}))", f"{{0: {one}}}.get(0)"]  # fmt: skip
+    return dice.choice(forms)
+
+
+def block(dice: random.Random, depth: int = 0) -> list[str]:
+    """Statements that assign, change in place, loop, leave early, fail, and call closures."""
+    lines: list[str] = []
+    for _ in range(dice.randint(1, 4)):
+        name, one, two = dice.choice(NAMES), expression(dice), expression(dice)
+        inner = ["    " + line for line in block(dice, depth + 1)] if depth < 2 else ["    pass"]
+        forms = [
+            [f"{name} = {one}"],
+            [f"if isinstance({name}, list): {name}.append({one})"],
+            [f"if isinstance({name}, list) and {name}: {name}[0] = {one}"],
+            [f"if isinstance({name}, list): {name} += [{one}]"],
+            [f"for w in [{one}, {name}]:", f"    if isinstance(w, list): w.append({two}); break"],
+            [f"if {one}:", *inner],
+            [f"for k{depth} in range(len(str({one})) % 4):", *inner, f"    if {two}: break"],
+            [f"def h(y):\n    nonlocal {name}\n    {name} = y", f"h({one})"],
+            [f"def h(y):\n    if isinstance({name}, list): {name}.append(y)\n    return {name}", f"v2 = h({one})"],
+            ["try:", *inner, f"    [][len(str({one})) - 1]", "except IndexError:", f"    {name} = {two}"],
+            [f"(v0 := {one})"],
+            [f"if {one}: return {two}"],
+        ]
+        lines += [line for form in dice.choice(forms) for line in form.split("\n")]
+    return lines
+
+
+def outcome(function: Callable[..., object], arguments: list[Any]) -> str | None:
+    """What a call gives, as text; None where it fails, or gives a function, whose text has an address in it."""
+    try:
+        text = repr(function(*copy.deepcopy(arguments)))
+        ast.parse(text)
+    except Exception:
+        return None
+    return text
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_changing_what_is_idle_never_changes_the_result(seed: int) -> None:
+    dice, values, tried = random.Random(seed), [0, 1, [], [1], [[], 2], "", "ab", 12345], 0
+    for _ in range(60):
+        lines = ["v0 = []; v1 = [v0]; v2 = 0", *block(dice), f"return {dice.choice(NAMES)}"]
+        source = "def f(a, b):\n" + "\n".join("    " + line for line in lines)
+        scope: dict[str, Any] = {}
+        try:
+            exec(source, scope)
+        except SyntaxError:  # a nonlocal name, twice
+            continue
+        for name in idle(source):
+            for _ in range(10):
+                arguments: list[Any] = [dice.choice(values), dice.choice(values)]
+                before = outcome(scope["f"], arguments)
+                arguments["ab".index(name)] = dice.choice(values)
+                after = outcome(scope["f"], arguments)
+                assert None in (before, after) or before == after, source
+                tried += before is not None
+    assert tried > 50
