@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -149,12 +150,9 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def save_and_load(self) -> None:
-        path = Path("/tmp") / f"azr-pool-{os.getpid()}.jsonl"  # a stateful test has no fixtures
-        try:
-            self.pool.save(path)
-            again = TaskPool.load(path, Light)
-        finally:
-            path.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory() as folder:  # a stateful test has no fixtures
+            self.pool.save(Path(folder, "pool"))
+            again = TaskPool.load(Path(folder, "pool"), Light)
         assert books(again) == books(self.pool)
         if self.held:
             assert draws(again, count=5) == draws(self.pool, count=5)

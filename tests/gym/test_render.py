@@ -105,26 +105,7 @@ def test_a_language_that_does_not_exist_is_prose() -> None:
     assert "text" in COLOURS.sub("", ansi([Section("t", "text", "klingon")]))
 
 
-PIECES = [
-    "\n",
-    "\r\n",
-    "a",
-    " ",
-    "\t",
-    "漢",
-    "e\u0301\u0302",
-    "👩\u200d👧",
-    "ab ",
-    "[",
-    "def f(x): return x\n",
-    "'''",
-    "\\",
-    "f(",
-    "f'{",
-    "0x",
-    "@a",
-    "\x1b[2J",
-]
+PIECES = ["\n", "a", "\t", "漢", "def f(x): return x\n", "f'{", "@a", "\x1b[2J"]
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=ascii)
