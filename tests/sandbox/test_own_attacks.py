@@ -205,7 +205,7 @@ def test_a_value_is_read_once_however_often_it_was_made(monkeypatch: pytest.Monk
         return parse(text)
 
     monkeypatch.setattr(values, "parse", count)
-    plan = Plan([Program("", [(1,)])], Limits(), 4, False)
+    plan = Plan([Program("", [(1,)])], Limits(), [4], False)
     report = wire.RECORD.pack(0, wire.LOADED) + 2 * (wire.RECORD.pack(3, wire.VALUE) + b"{1}")
     for job in plan.jobs():
         job.report, job.verdict = report, (wire.EXITED, 0, 0, 1, 1, 1)
@@ -299,7 +299,7 @@ def test_a_host_with_many_open_files_shares_none_with_programs() -> None:
 
 
 def test_a_death_in_a_large_program_resends_little() -> None:
-    plan = Plan([Program("", [("x" * 1000,)] * 512)], Limits(), 1, False)
+    plan = Plan([Program("", [("x" * 1000,)] * 512)], Limits(), [1], False)
     [job] = plan.jobs()
     sent, waiting = 0, [job]
     while waiting:
