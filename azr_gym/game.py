@@ -18,12 +18,11 @@ from .agent import Agent, Reply, ask, check_agent
 from .errors import BadAction, BadArgument, WrongMoment
 from .pool import TaskPool
 from .rewards import Learnability, Reward
-from .roles import Outcome, PromptStyle, Role, Split
+from .roles import Outcome, PromptStyle, Role, Split, choose
 from .room import Brief, Room, Task, Verdict
 from .spaces import MAX_CHARS
 
 T = TypeVar("T", bound=Task)
-E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +92,6 @@ class Play:
     n_references: int = 6
     prompt_style: PromptStyle = PromptStyle.FULL
     max_attempts: int = 1
-
-
-def choose(kind: type[E], value: object, called: str) -> E:
-    """The member of an enum that a text names.
-
-    Raises:
-        BadArgument: there is none; the message lists them.
-    """
-    if isinstance(value, str) and value in list(kind):
-        return kind(value)
-    raise BadArgument(f"{called} must be one of {[str(one) for one in kind]}, not {value!r}")
 
 
 def _count(value: object, called: str, least: int = 1) -> None:

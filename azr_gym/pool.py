@@ -21,6 +21,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from .errors import BadArgument, BadPoolFile, BadTask
+from .roles import choose
 from .room import Task
 
 FORMAT, VERSION = "azr-gym pool", 1
@@ -94,9 +95,7 @@ class TaskPool(Generic[T]):
     def __init__(self, tasks: Iterable[T] = (), capacity: int = 16_384, eviction: Eviction | str = "fifo") -> None:
         if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
             raise BadArgument(f"a pool's capacity must be an int above 0, not {capacity!r}")
-        if eviction not in list(Eviction):
-            raise BadArgument(f"eviction must be one of {[str(one) for one in Eviction]}, not {eviction!r}")
-        self.capacity, self.eviction = capacity, Eviction(eviction)
+        self.capacity, self.eviction = capacity, choose(Eviction, eviction, "eviction")
         self.clock = 0  # tasks added so far
         self._shelves: dict[str, _Shelf[T]] = {}
         self._entries: dict[bytes, Entry[T]] = {}
@@ -200,13 +199,11 @@ class TaskPool(Generic[T]):
         Raises:
             BadArgument: there is nothing to draw from, or no such sampling.
         """
-        if sampling not in list(Sampling):
-            raise BadArgument(f"sampling must be one of {[str(one) for one in Sampling]}, not {sampling!r}")
+        how = choose(Sampling, sampling, "sampling")
         shelves = [shelf for name, shelf in sorted(self._shelves.items()) if len(shelf) and mode in (None, name)]
         if not shelves:
             wanted = "tasks" if mode is None else f"{mode} tasks"
             raise BadArgument(f"the pool holds no {wanted}: add some first, or leave the pool out")
-        how = Sampling(sampling)
         if len(shelves) == 1:
             return [shelves[0].draw(rng, how) for _ in range(count)]
         return [shelves[int(rng.integers(len(shelves)))].draw(rng, how) for _ in range(count)]

@@ -11,10 +11,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
 
 from .errors import BadArgument
-from .roles import Outcome, Role
+from .roles import Outcome, Role, choose
 
 
 class Learnability(StrEnum):
@@ -33,15 +32,6 @@ class Reward(StrEnum):
     LAMBDA = "lambda"
 
 
-E = TypeVar("E", bound=StrEnum)
-
-
-def _choose(kind: type[E], value: object, called: str) -> E:
-    if isinstance(value, str) and value in list(kind):
-        return kind(value)
-    raise BadArgument(f"{called} must be one of {[str(one) for one in kind]}, not {value!r}")
-
-
 def learnability(solve_rate: float, kind: Learnability | str = Learnability.INVERSE) -> float:
     """How much a task of that solve rate has to teach, 0 to 1.
 
@@ -54,7 +44,7 @@ def learnability(solve_rate: float, kind: Learnability | str = Learnability.INVE
     Raises:
         BadArgument: the rate is not in [0, 1], or there is no such kind.
     """
-    kind = _choose(Learnability, kind, "learnability")
+    kind = choose(Learnability, kind, "learnability")
     if not 0.0 <= solve_rate <= 1.0:
         raise BadArgument(f"a solve rate lies between 0 and 1: {solve_rate!r} does not")
     if solve_rate in (0.0, 1.0):
@@ -72,7 +62,7 @@ def solve_reward(preset: Reward | str, outcome: Outcome) -> float:
     Raises:
         BadArgument: there is no such preset.
     """
-    preset = _choose(Reward, preset, "reward")
+    preset = choose(Reward, preset, "reward")
     if outcome is Outcome.CORRECT:
         return 1.0
     if preset in (Reward.BINARY, Reward.LAMBDA):
@@ -99,7 +89,7 @@ def propose_reward(
     Raises:
         BadArgument: no such preset or learnability, or a rate that is not in [0, 1].
     """
-    preset = _choose(Reward, preset, "reward")
+    preset = choose(Reward, preset, "reward")
     if outcome is not Outcome.ACCEPTED:
         if preset in (Reward.BINARY, Reward.LAMBDA):
             return 0.0

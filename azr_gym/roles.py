@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
+
+from .errors import BadArgument
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class Role(StrEnum):
@@ -35,3 +40,14 @@ class PromptStyle(StrEnum):
 
     FULL = "full"  # natural language, for pretrained models
     COMPACT = "compact"  # few tokens, for small models
+
+
+def choose(kind: type[E], value: object, called: str) -> E:
+    """The member of a vocabulary that a text names.
+
+    Raises:
+        BadArgument: there is none; the message lists them.
+    """
+    if isinstance(value, str) and value in list(kind):
+        return kind(value)
+    raise BadArgument(f"{called} must be one of {[str(one) for one in kind]}, not {value!r}")

@@ -183,7 +183,11 @@ def retry(prompt: str, text: str, verdict: Verdict[CodeTask], style: PromptStyle
 
 
 def _fence(label: str, body: str) -> str:
-    return f"```{label}\n{body}\n```"
+    """A fence that is longer than any in the body."""
+    ticks = "```"
+    while ticks in body:
+        ticks += "`"
+    return f"{ticks}{label}\n{body}\n{ticks}"
 
 
 def _one_line(text: str) -> str:

@@ -240,7 +240,7 @@ def _statements(program: str) -> list[str]:
             node.body = kept or [ast.Pass()]
     try:
         return ast.unparse(tree).split("\n")
-    except RecursionError:
+    except (RecursionError, ValueError):  # too deep, or an integer that Python refuses to print
         return program.split("\n")
 
 

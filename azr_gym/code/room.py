@@ -11,10 +11,9 @@ import numpy as np
 from azr_sandbox import CallStatus, Limits, NotPlainData, Program, Runner, make_runner, values
 
 from ..errors import BadArgument, BadTask
-from ..game import choose
 from ..pool import TaskPool
 from ..render import Section
-from ..roles import PromptStyle, Role, Split
+from ..roles import PromptStyle, Role, Split, choose
 from ..room import Brief, Room, Verdict, verdict_is_good
 from . import generate, prompts, propose, solve
 from .normal import form

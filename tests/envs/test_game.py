@@ -176,7 +176,7 @@ def test_a_pool_file_of_another_version_python_or_room_says_so(tmp_path: Path) -
     good = path.read_text()
     for old, new, sentence in (
         ('"version": 1', '"version": 2', "version"),
-        (f'"python": "{sys.version_info[0]}.{sys.version_info[1]}"', '"python": "2.7"', "Python 2.7"),
+        (f'"python": "{sys.version_info[0]}.{sys.version_info[1]}"', '"python": "2.7"', "2.7"),
         ('"mode": "deduction"', '"mode": "diagnosis"', "mode"),
         ("azr-gym pool", "something", "no pool"),
     ):

@@ -271,3 +271,24 @@ def test_messages_in_words_do_not_count_as_code(message: str) -> None:
 )
 def test_messages_that_give_code_are_seen(message: str) -> None:
     assert contains_program(message, GOOD)
+
+
+def test_an_integer_that_python_refuses_to_print_can_stand_in_a_program(any_runner: Runner) -> None:
+    program = f"def f(x):\n    return x & 0x{'f' * 3900}"
+    env: Any = gym.make("CodeTriplet-v0", role="propose", mode="induction", runner=any_runner)
+    env.reset(seed=0, options={"program": program})
+    inputs = "\n".join(f"f({n})" for n in range(10))
+    assert env.step(f"{inputs}\n# Nothing changes.")[4]["refusal"] is Refusal.IDENTITY
+
+
+def test_a_program_with_fences_in_it_is_shown_in_longer_ones(any_runner: Runner) -> None:
+    program = "def f(x):\n    return x.split('```')"
+    env: Any = gym.make("CodeTriplet-v0", role="propose", runner=any_runner)
+    env.reset(seed=0)
+    info = env.step(f"````python\n{program}\n````\n```input\n'a```b'\n```")[4]
+    assert info["task"].output == "['a', 'b']"
+    solver: Any = gym.make("CodeTriplet-v0", mode="induction", runner=any_runner)
+    pairs = [((f"{n}```",), [str(n), ""]) for n in range(10)]
+    prompt, _ = solver.reset(options={"task": InductionTask.of(program, pairs)})
+    assert "````python\nf('0```')" in prompt
+    assert solver.step(solver.unwrapped.oracle())[1] == 1.0
