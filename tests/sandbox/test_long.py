@@ -164,6 +164,9 @@ class Engine:
                     continue
                 if command.startswith(("containerd", "/usr/bin/containerd")) and str(self.folder) in command:
                     os.kill(int(entry.name), signal.SIGKILL)
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for mount in reversed([mount for mount in mounts if mount.startswith(str(self.folder))]):
+            subprocess.run(["umount", "--lazy", mount], check=False)
 
 
 @pytest.fixture
