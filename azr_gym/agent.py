@@ -63,7 +63,7 @@ def ask(agent: Agent, prompts: Sequence[str], n: int, seed: int) -> list[list[Re
         )
     for reply in (reply for group in replies for reply in group):
         if not isinstance(reply, Reply) or not isinstance(reply.text, str):
-            raise BadAgent(f"a reply must be a Reply whose text is a str, not {reply!r:.200}")
+            raise BadAgent(f"a reply must be an azr_gym.Reply whose text is a str, not {reply!r:.200}")
     return replies
 
 

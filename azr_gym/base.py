@@ -104,5 +104,5 @@ def draw(game: Game[Any], episode: Episode[Any], mode: str) -> str | np.ndarray[
     from . import render
 
     shown = episode.task if episode.task is not None else episode.brief
-    scene = game.room.scene(shown, episode.text, episode.verdict)
+    scene = game.room.scene(shown, episode.text, episode.verdict, episode.over)
     return render.ansi(scene) if mode == "ansi" else render.picture(scene)

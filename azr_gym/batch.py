@@ -20,7 +20,7 @@ from .room import Room
 from .spaces import Prompt
 
 _NUMBERS = (int, float, bool)
-_PLURAL = {"tasks": "task", "references": "references", "programs": "program", "subjects": "subject"}
+_PLURAL = {"tasks": "task", "references": "references", "programs": "program"}
 
 
 class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any]]):
@@ -56,8 +56,8 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         allowed = (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED)
         if autoreset_mode not in (*allowed, *(mode.value for mode in allowed)):
             raise BadArgument(
-                "autoreset_mode must be AutoresetMode.SAME_STEP or DISABLED: the next-step mode spends every second "
-                "step of a one-turn task on the reset"
+                "autoreset_mode must be AutoresetMode.SAME_STEP or DISABLED ('SameStep', 'Disabled'): the next-step "
+                "mode spends every second step of a one-turn task on the reset"
             )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise BadArgument(
@@ -133,7 +133,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
             WrongMoment: an episode is over, or was never begun.
             BadAction: not one text per episode.
         """
-        texts = [actions] if isinstance(actions, str) else list(actions)
+        texts = list(actions) if isinstance(actions, Iterable) and not isinstance(actions, str) else [actions]
         if len(texts) != self.num_envs or isinstance(actions, str):
             raise BadAction(f"{len(texts)} actions for {self.num_envs} episodes: give a list with one text for each")
         episodes = self._playing()

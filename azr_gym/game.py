@@ -6,6 +6,7 @@ judges a whole batch; where proposals are tried on a solver, one `solver.reply` 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -109,9 +110,9 @@ def play(room: Room[Any], options: Mapping[str, Any]) -> Play:
     known = [field.name for field in fields(Play)]
     for name in options:
         if name not in known:
-            raise BadArgument(
-                f"{room.id} has no option {name!r}: see its docstring; all rooms share {', '.join(known)}"
-            )
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"beside its own it knows {', '.join(known)}"
+            raise BadArgument(f"{room.id} has no option {name!r}: {hint}")
     given = dict(options)
     for name, kind in (
         ("role", Role),
@@ -206,15 +207,18 @@ class Game(Generic[T]):
             BadAction: a text that is none.
         """
         read = []
-        for episode, text in zip(episodes, texts, strict=True):
+        for index, (episode, text) in enumerate(zip(episodes, texts, strict=True)):
             if episode.over:
-                raise WrongMoment("this episode is over: call reset() before the next step()")
+                which = f"episode {index}" if len(episodes) > 1 else "this episode"
+                raise WrongMoment(f"{which} is over: call reset() before the next step()")
             if not isinstance(text, str):
                 raise BadAction(f"an action is text, not {type(text).__name__}: give what the agent wrote as a str")
             read.append(text if len(text) <= MAX_CHARS else "")
-        if self.play.role is Role.SOLVE:
-            return self._solve(episodes, read)
-        return self._propose(episodes, read, seed)
+        turns = self._solve(episodes, read) if self.play.role is Role.SOLVE else self._propose(episodes, read, seed)
+        for turn, text in zip(turns, texts, strict=True):
+            if len(text) > MAX_CHARS:  # type: ignore[arg-type]
+                turn.info["reason"] = f"the text has more than {MAX_CHARS:,} characters"
+        return turns
 
     def _solve(self, episodes: Sequence[Episode[T]], texts: Sequence[str]) -> list[Turn]:
         play, turns = self.play, []
@@ -243,11 +247,10 @@ class Game(Generic[T]):
         for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
             episode.attempt, episode.over, episode.text, episode.verdict = 1, True, text, verdict
             info = episode.info | {"outcome": verdict.outcome, "reason": verdict.reason, "attempt": 1}
-            if verdict.refusal is not None:
-                info["refusal"] = verdict.refusal
+            info |= {"refusal": verdict.refusal, "task": verdict.task}
             rate = None
             if verdict.task is not None:
-                info |= {"task": verdict.task, "task_id": verdict.task.id, "metrics": dict(verdict.metrics)}
+                info |= {"task_id": verdict.task.id, "metrics": dict(verdict.metrics)}
                 if play.solver is not None:
                     rollouts = next(tries)
                     rate = sum(one.verdict.outcome is Outcome.CORRECT for one in rollouts) / len(rollouts)

@@ -8,9 +8,14 @@ from rich.console import Console
 
 from .base import TaskEnv
 from .render import Section, panels
+from .roles import Role
 from .room import Verdict, verdict_is_good
 
-_HELP = "Write your answer; an empty line ends it. `?` shows an answer that would do, Ctrl-D ends the game."
+_HELP = {
+    Role.SOLVE: "Write your answer; an empty line ends it.",
+    Role.PROPOSE: "Write your proposal; a line with a single dot ends it.",
+}
+_MORE = " `?` shows one that would do, Ctrl-D ends the game."
 
 
 def play(env: TaskEnv, episodes: int, seed: int | None = None, console: Console | None = None) -> float:
@@ -20,7 +25,8 @@ def play(env: TaskEnv, episodes: int, seed: int | None = None, console: Console 
         The sum of the rewards.
     """
     console = console or Console()
-    console.print(_HELP, style="dim")
+    role = env.game.play.role
+    console.print(_HELP[role] + _MORE, style="dim")
     total, played = 0.0, 0
     try:
         for number in range(episodes):
@@ -43,8 +49,8 @@ def _scene(env: TaskEnv) -> tuple[list[Section], list[Section]]:
     """What is asked, and what stands under it after an answer."""
     episode = env.episode
     shown: Any = episode.task if episode.task is not None else episode.brief
-    asked = env.game.room.scene(shown, None, None)
-    whole = env.game.room.scene(shown, episode.text, episode.verdict)
+    asked = env.game.room.scene(shown, None, None, False)
+    whole = env.game.room.scene(shown, episode.text, episode.verdict, episode.over)
     return asked, whole[len(asked) :]
 
 
@@ -55,13 +61,19 @@ def _show(console: Console, env: TaskEnv, title: str) -> None:
 
 def _read(console: Console, env: TaskEnv) -> str:
     lines: list[str] = []
+    end = "" if env.game.play.role is Role.SOLVE else "."
     while True:
-        line = console.input("[bold]> [/]" if not lines else "[bold]. [/]")
+        try:
+            line = console.input("[bold]> [/]" if not lines else "[bold]. [/]")
+        except EOFError:
+            if lines:
+                return "\n".join(lines)
+            raise
         if line.strip() == "?" and not lines:
             console.print(env.oracle(), markup=False, highlight=False, style="dim")
-        elif not line.strip() and lines:
+        elif line.strip() == end and lines:
             return "\n".join(lines)
-        elif line.strip():
+        elif line.strip() or lines:
             lines.append(line)
 
 

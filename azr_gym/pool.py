@@ -163,7 +163,7 @@ class TaskPool(Generic[T]):
             count, born = self._features.get(feature, (0, entry.born))
             self._features[feature] = (count + 1, born)
 
-    def record(self, task: T, attempts: int, successes: int) -> None:
+    def record(self, task: T, *, attempts: int, successes: int) -> None:
         """Remember how attempts to solve a task went. A task that was evicted meanwhile is passed over.
 
         Raises:

@@ -74,7 +74,9 @@ class Brief(Generic[T]):
         object.__setattr__(self, "born", self.pool.clock if self.pool is not None else 0)
 
     def knows(self, key: bytes) -> bool:
-        """Whether the pool held a task of that key when the brief was made."""
+        """Whether a reference has that key, or the pool held a task of it when the brief was made."""
+        if any(task.key == key for task in self.references):
+            return True
         return self.pool is not None and self.pool.knew(key, self.born)
 
     def novelty(self, features: frozenset[str]) -> float:
@@ -186,8 +188,9 @@ class Room(ABC, Generic[T]):
         """A text that `read` accepts: a fresh task of the generator."""
         raise NotImplementedError
 
-    def scene(self, task: T | Brief[T], text: str | None, verdict: Verdict[T] | None) -> list[Section]:
-        """What a person sees: the question, and, once there is one, the answer with its verdict."""
+    def scene(self, task: T | Brief[T], text: str | None, verdict: Verdict[T] | None, over: bool) -> list[Section]:
+        """What a person sees: the question, and, once there is one, the last answer with its verdict. The key may be
+        shown when the episode is over."""
         from .render import Section
 
         asked = self.propose_prompt(task, PromptStyle.FULL) if isinstance(task, Brief) else None

@@ -259,7 +259,10 @@ def _check_key(env: TaskEnv, episodes: int, seed: int) -> None:
             swapped += twin != task
             one, two = env.reset(seed=seed, options={"task": task}), env.reset(seed=seed, options={"task": twin})
             _demand(one == two, "with another key, the prompt or the info of reset() changes: the key leaks")
-    _demand(swapped, "room.with_key(task, other) never changed a task: give it the key of the other")
+    _demand(
+        swapped,
+        "room.with_key(task, other) never changed a task: a task holds its answer, take the other's",
+    )
 
 
 def _check_tasks(env: TaskEnv, episodes: int, seed: int) -> None:
@@ -275,6 +278,8 @@ def _check_tasks(env: TaskEnv, episodes: int, seed: int) -> None:
             assert brief is not None
             again = room.read([replace(brief, pool=None)], [text])[0]
             _demand(again.task == tasks[-1], "an accepted proposal, judged again without a pool, is not the same task")
+            known = room.read([replace(brief, pool=TaskPool(tasks[-1:]))], [text])[0]
+            _demand(known.task is None, "a proposal that the pool holds is accepted: ask brief.knows(task.key)")
         else:
             tasks.append(env.episode.task)
     for task in tasks:
@@ -282,6 +287,10 @@ def _check_tasks(env: TaskEnv, episodes: int, seed: int) -> None:
         _demand(twin == task and twin.key == task.key and twin.id == task.id, "a task does not survive JSON")
         verdict = room.judge([task], [room.answer(task, play.prompt_style)])[0]
         _demand(verdict.outcome is Outcome.CORRECT, f"room.answer() of a task is {verdict.outcome}: {verdict.reason}")
+    swapped = [room.answer(task, play.prompt_style) for task in [*tasks[1:], tasks[0]]]
+    verdicts = room.judge(tasks, swapped)
+    good = any(verdict.outcome is not Outcome.CORRECT for verdict in verdicts)
+    _demand(good or len({task.key for task in tasks}) == 1, "the answers to other tasks are all judged correct")
     pool: TaskPool[Any] = TaskPool(tasks)
     with tempfile.TemporaryDirectory() as folder:
         pool.save(Path(folder, "pool.jsonl"))

@@ -1,11 +1,11 @@
 """Finds the answer in model text. Reads, never runs; every search is linear in the text's length.
 
 An answer stands, from the most explicit to the least: in `<answer>` tags, in fenced blocks, or bare. The most
-explicit form in which anything can be read counts, and chatter round it does not; single lines of bare text count only
-where there is neither tag nor fence. Thoughts in `<think>` tags are no part of it. Text that only looks like a marker
-("Assistant:") is nothing special. An answer may itself hold tags or fences, in a string: a single line, and
-what is tagged as a whole, is read as a whole first. A fence is three or more backticks or tildes, and ends at one of
-the same kind that is as long or longer.
+explicit form in which anything can be read counts, and chatter round it does not. Where there is neither tag nor
+fence, single lines of bare text count, and where none can be read, `code` within a line. Thoughts in `<think>` tags
+are no part of it. Text that only looks like a marker ("Assistant:") is nothing special. An answer may itself hold tags
+or fences, in a string: a single line, and what is tagged as a whole, is read as a whole first. A fence is three or
+more backticks or tildes, and ends at one of the same kind that is as long or longer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"(`{3,}|~{3,})(.*)", re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
 _MAX_LINES = 400  # of bare text that are looked at, the last ones
 
 
@@ -108,6 +109,7 @@ def _forms(said: str) -> Iterator[list[str]]:
     yield [said] if said.strip() else []
     if not tags and not fenced:
         yield list(_lines(said))
+        yield _SPAN.findall(said)[-_MAX_LINES:]
 
 
 def _outermost(text: str) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azr_sandbox import Call, CallStatus, NotPlainData, Program, Runner, RunStatus, values
+from azr_sandbox import Call, CallStatus, NotPlainData, Program, Runner, RunStatus, make_runner, values
 
 from ..errors import BadPoolFile, BadTask
+from ..roles import choose
 from .prompts import ending
 from .triplet import ENTRY, Mode, Triplet
 
@@ -31,7 +32,9 @@ class Skipped:
 
 
 def load_tasks(
-    path: str | os.PathLike[str], runner: Runner, modes: Iterable[Mode | str] = (Mode.DEDUCTION, Mode.ABDUCTION)
+    path: str | os.PathLike[str],
+    runner: Runner | str = "auto",
+    modes: Iterable[Mode | str] = (Mode.DEDUCTION, Mode.ABDUCTION),
 ) -> tuple[list[Triplet], list[Skipped]]:
     """Read triplets from JSON Lines.
 
@@ -39,7 +42,7 @@ def load_tasks(
         path: one object a line with `code` (or `program`), `input` (or `arguments`) and, if known, `output`. Input and
             output are Python expressions, "[1, 2], 'a'"; the function is called `f`. That is CRUXEval's shape
             (arXiv 2401.03065); other keys are passed over.
-        runner: the box in which programs and expressions run.
+        runner: the box in which programs and expressions run; by its name, one is made and closed.
         modes: one triplet is made for each.
 
     Returns:
@@ -50,7 +53,10 @@ def load_tasks(
         BadPoolFile: a line that is no JSON object, or has no program or input.
         FileNotFoundError: nothing is there.
     """
-    kinds = [Mode(mode) for mode in modes]
+    if isinstance(runner, str):
+        with make_runner(runner) as made:  # type: ignore[arg-type]
+            return load_tasks(path, made, modes)
+    kinds = [choose(Mode, mode, "mode") for mode in modes]
     with Path(path).open(encoding="utf-8") as file:
         rows = [_row(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
     skipped: dict[int, str] = {}

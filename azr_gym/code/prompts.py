@@ -21,7 +21,10 @@ from .triplet import (
 )
 
 _MODULES = "math, re, string, collections, itertools, functools, operator, json, datetime, decimal, fractions"
-_VALUES = "Values are Python literals: numbers, strings, bytes, True, False, None, lists, tuples, dicts and sets."
+_VALUES = (
+    "Values are Python literals: numbers (inf and nan too), strings, bytes, True, False, None, lists, tuples, dicts, "
+    "sets and set()."
+)
 ANY_HINT = "Work out the rule."  # of a baseline that proposes induction tasks
 _ANSWER = "Think it through first if you like; then put {what} between <answer> and </answer>."
 
@@ -121,7 +124,7 @@ def propose(brief: Brief[CodeTask], n_pairs: int, style: PromptStyle) -> str:
         "- A ```python block with a function f, at the top level. Helper functions, nested functions, classes and "
         f"comments are fine. You may import {_MODULES}.\n"
         "- An ```input block with the arguments of f, as they stand between the brackets of the call, separated by "
-        f"commas; on several lines if you like. {_VALUES}\n\n"
+        f"commas, also where they stand on several lines. {_VALUES}\n\n"
         "What makes it a task:\n"
         "- The result is such a value too, and not the input itself.\n"
         "- The result depends on every parameter of f, and on nothing else: no randomness, no clock, no files, no "
@@ -144,8 +147,8 @@ def _propose_inputs(program: str, n_pairs: int, style: PromptStyle) -> str:
         f"separated by commas. {_VALUES}\n"
         f"- A ```message block of at most {MAX_MESSAGE_CHARS} characters: a hint in words, without code.\n\n"
         "What makes it a task:\n"
-        "- The program runs on every input, and the outputs are not all the same.\n"
-        "- The inputs differ, and together they show what the program does.\n"
+        "- The program runs on every input, and neither the first nor the second half of the outputs is all the same.\n"
+        "- All inputs differ, and together they show what the program does.\n"
     )
 
 

@@ -30,6 +30,7 @@ from .triplet import (
     InductionTask,
     Mode,
     Triplet,
+    WrongNumber,
     arity,
     entry_function,
     parse_arguments,
@@ -51,7 +52,7 @@ class Refusal(StrEnum):
     FORBIDDEN = "forbidden"  # an import beyond the allow list, a dunder, a clock: see azr_sandbox.screen
     TOO_LONG = "too_long"  # the program, an input, the output or the message; nothing is ever cut
     NOT_PLAIN_DATA = "not_plain_data"  # an input or the output
-    WRONG_COUNT = "wrong_count"  # not as many inputs as were asked for
+    WRONG_COUNT = "wrong_count"  # not as many inputs as were asked for, or arguments as f takes
     HELD_OUT = "held_out"  # its skeleton is kept aside for tests
     DUPLICATE = "duplicate"  # the pool holds it
     UNUSED_ARGUMENT = "unused_argument"  # the result can not depend on one of several parameters
@@ -61,6 +62,7 @@ class Refusal(StrEnum):
     NONDETERMINISTIC = "nondeterministic"  # two runs differ
     NEAR_LIMIT = "near_limit"  # it needs more than a quarter of a limit
     HIDDEN_EQUALS_SHOWN = "hidden_equals_shown"  # a hidden pair is among the shown ones
+    REPEATED_INPUT = "repeated_input"  # two inputs of an induction proposal are the same
     MESSAGE_CONTAINS_PROGRAM = "message_contains_program"
 
 
@@ -154,7 +156,7 @@ def _look_at_program(brief: Brief[CodeTask], draft: Draft) -> _Candidate:
     if normal.held_out:
         raise _Refused(Refusal.HELD_OUT, "programs of this structure are kept aside for tests")
     arguments = _arguments(draft.inputs[0], arity(program))
-    if not _is_seed(normal.key):
+    if not _is_seed(normal.key, arguments):
         _check_flow(program)
     draft_task = Triplet.of(brief.mode.value, program, arguments, None)
     if brief.knows(draft_task.key):
@@ -166,7 +168,7 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
     program, message = brief.subject.program, draft.message
     if not draft.inputs:
         raise _Refused(Refusal.NO_INPUT, f"no inputs were found: write {n_pairs} of them")
-    if message is None:
+    if message is None or not message.strip():
         raise _Refused(Refusal.NO_MESSAGE, "no message was found: describe in words what the program does")
     inputs = draft.inputs
     if len(inputs) == 1 and n_pairs > 1 and "\n" in inputs[0].strip():
@@ -180,11 +182,13 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
     count = arity(program)
     calls = tuple(_arguments(one, count) for one in inputs)
     half = n_pairs // 2
-    shown = {values.canonical(call) for call in calls[:half]}
-    if any(values.canonical(call) in shown for call in calls[half:]):
+    shown, hidden = ({values.canonical(call) for call in part} for part in (calls[:half], calls[half:]))
+    if shown & hidden:
         raise _Refused(
             Refusal.HIDDEN_EQUALS_SHOWN, f"inputs {half + 1} to {n_pairs} must differ from those before them"
         )
+    if len(shown) + len(hidden) < n_pairs:
+        raise _Refused(Refusal.REPEATED_INPUT, "two inputs are the same: give different ones")
     draft_task = InductionTask.of(program, [(call, None) for call in calls])
     if brief.knows(draft_task.key):
         raise _Refused(Refusal.DUPLICATE, "the pool holds this program with these inputs")
@@ -196,15 +200,17 @@ def _arguments(text: str, count: int | None) -> tuple[object, ...]:
         arguments = parse_arguments(text, count)
         if len(render_arguments(arguments)) > MAX_VALUE_CHARS:
             raise NotPlainData("too long")
+    except WrongNumber as error:
+        raise _Refused(Refusal.WRONG_COUNT, str(error)) from None
     except NotPlainData as error:
         long = len(text) > MAX_VALUE_CHARS
         raise _Refused(Refusal.TOO_LONG if long else Refusal.NOT_PLAIN_DATA, f"the input: {error}") from None
     return arguments
 
 
-def _is_seed(key: bytes) -> bool:
-    """The identity, with which everything begins: exempt from the refusals of empty tasks."""
-    return key == form(HELLO_WORLD).key
+def _is_seed(key: bytes, arguments: tuple[object, ...]) -> bool:
+    """The identity of "Hello World", with which everything begins: exempt from the refusals of empty tasks."""
+    return key == form(HELLO_WORLD).key and arguments == ("Hello World",)
 
 
 def _check_flow(program: str) -> None:
@@ -225,28 +231,22 @@ def contains_program(message: str, program: str) -> bool:
     if re.search(r"```|\bdef\s+\w+\s*\(|\blambda\b[^:\n]*:|\breturn\s+\S*[\[\](){}+*/%<>=-]", message):
         return True
     said = "".join(message.split())
-    lines = ("".join(line.split()) for line in _statements(program))
-    return any(len(line) >= 8 and not line.startswith("def") and _bare(line) in said for line in lines)
+    return any(piece in said for piece in _pieces(program))
 
 
-def _statements(program: str) -> list[str]:
-    """The program's lines as Python would write them, without comments and docstrings."""
-    tree = quiet.parse(program)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
-            kept = [
-                part for part in node.body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
-            ]
-            node.body = kept or [ast.Pass()]
-    try:
-        return ast.unparse(tree).split("\n")
-    except (RecursionError, ValueError):  # too deep, or an integer that Python refuses to print
-        return program.split("\n")
-
-
-def _bare(line: str) -> str:
-    bare = line.removeprefix("return")
-    return bare if len(bare) >= 6 else line
+def _pieces(program: str) -> set[str]:
+    """What a program computes, as Python would write it, without spaces: values that it returns or gives names to."""
+    pieces: set[str] = set()
+    for node in ast.walk(quiet.parse(program)):
+        value = getattr(node, "value", None)
+        if isinstance(node, ast.Return | ast.Assign | ast.AugAssign | ast.NamedExpr | ast.Yield) and value is not None:
+            try:
+                piece = "".join(ast.unparse(value).split())
+            except (RecursionError, ValueError):  # too deep, or an integer that Python refuses to print
+                continue
+            if len(piece) > 2 and not isinstance(value, ast.Constant | ast.Name):
+                pieces.add(piece)
+    return pieces
 
 
 def _finish(brief: Brief[CodeTask], candidate: _Candidate, run: Run, limits: Limits) -> Verdict[CodeTask]:
@@ -266,15 +266,15 @@ def _task(candidate: _Candidate, run: Run, limits: Limits) -> Triplet | Inductio
     if run.status is not RunStatus.OK:
         raise _Refused(Refusal.RUNS_NOT, "the program did not end as a program should")
     outputs = [call.value for call in run.calls]
-    if not _is_seed(form(candidate.program).key):
+    if not _is_seed(form(candidate.program).key, candidate.inputs[0]):
         same = [
             len(given) == 1 and values.equal(given[0], out)
             for given, out in zip(candidate.inputs, outputs, strict=True)
         ]
         if all(same):
             raise _Refused(Refusal.IDENTITY, "the output is the input: nothing is left to find")
-        if len(outputs) > 1 and all(values.equal(outputs[0], output) for output in outputs[1:]):
-            raise _Refused(Refusal.CONSTANT, "every input gives the same output")
+        if candidate.mode is Mode.INDUCTION and not tells_something(outputs):
+            raise _Refused(Refusal.CONSTANT, "all shown or all hidden inputs give the same output")
     try:
         if candidate.mode is Mode.INDUCTION:
             pairs = zip(candidate.inputs, outputs, strict=True)
@@ -282,6 +282,12 @@ def _task(candidate: _Candidate, run: Run, limits: Limits) -> Triplet | Inductio
         return Triplet.of(candidate.mode, candidate.program, candidate.inputs[0], outputs[0])
     except BadTask as error:  # all but the output's length was checked before
         raise _Refused(Refusal.TOO_LONG, f"the output: {error}") from None
+
+
+def tells_something(outputs: Sequence[object]) -> bool:
+    """Whether either half of an induction task's outputs has two that differ; a half of one needs none."""
+    keys, half = [values.canonical(output) for output in outputs], len(outputs) // 2
+    return half < 2 or (len(set(keys[:half])) > 1 and len(set(keys[half:])) > 1)
 
 
 def _check_call(call: Call, limits: Limits) -> None:

@@ -4,6 +4,7 @@ must run."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,7 @@ from .triplet import (
 )
 from .vary import variations
 
+Pair = tuple[Sequence[object], object]
 _RUNNERS = ("auto", "docker", "jail")
 _shared: dict[str, tuple[Runner, set[int]]] = {}  # one box a process and kind, and the rooms that use it
 
@@ -99,9 +101,10 @@ class CodeRoom(Room[CodeTask]):
         level = self.levels[0] if len(self.levels) == 1 else self.levels[int(rng.integers(len(self.levels)))]
         induction = mode is Mode.INDUCTION
         made = generate.sample(rng, level=level, split=split.value, n_inputs=self.n_pairs if induction else 1)
-        if induction:
-            return InductionTask.of(made.source, zip(made.inputs, made.outputs, strict=True))
-        return Triplet.of(mode, made.source, made.inputs[0], made.outputs[0])
+        if not induction:
+            return Triplet.of(mode, made.source, made.inputs[0], made.outputs[0])
+        pairs = mixed(list(zip(made.inputs, made.outputs, strict=True)))
+        return InductionTask.of(made.source, pairs) if pairs else self.make(rng, mode, split)
 
     def prompt(self, task: CodeTask, style: PromptStyle) -> str:
         """What a solver reads."""
@@ -196,32 +199,53 @@ class CodeRoom(Room[CodeTask]):
         seeds = [parse_arguments(one) for one in subject.arguments]
         tried = variations(rng, seeds, 1 if count is None else count, 8 * self.n_pairs)
         [run] = self.box().run([Program(subject.program, tried, ENTRY)])
-        first: dict[bytes, str] = {}
-        rest: list[str] = []
+        good: list[Pair] = []
         for given, call in zip(tried, run.calls, strict=True):
             if call.status is CallStatus.OK:
                 try:
-                    text, key = render_arguments(given), values.canonical(call.value)
+                    render_arguments(given)
                     values.render(call.value, MAX_VALUE_CHARS)
                 except NotPlainData:
                     continue
-                if first.setdefault(key, text) != text:
-                    rest.append(text)
-        return [*first.values(), *rest][: self.n_pairs]
+                good.append((given, call.value))
+        groups: dict[bytes, list[Pair]] = {}
+        for pair in good:
+            groups.setdefault(values.canonical(pair[1]), []).append(pair)
+        by_turns = [pair for turn in zip_longest(*groups.values()) for pair in turn if pair is not None]
+        chosen = by_turns[: self.n_pairs]
+        return [render_arguments(given) for given, _ in mixed(chosen) or chosen]
 
     def scene(
-        self, task: CodeTask | Brief[CodeTask], text: str | None, verdict: Verdict[CodeTask] | None
+        self, task: CodeTask | Brief[CodeTask], text: str | None, verdict: Verdict[CodeTask] | None, over: bool
     ) -> list[Section]:
-        """The task as a person reads it; the key only after the verdict."""
+        """The task as a person reads it; the key only when the episode is over."""
         shown = _brief_scene(task) if isinstance(task, Brief) else _task_scene(task)
         if text is not None and verdict is not None:
             shown += [Section("answer", text), Section(verdict.outcome, verdict.reason, good=verdict_is_good(verdict))]
-            key = verdict.task if isinstance(task, Brief) else task
+            key = verdict.task if isinstance(task, Brief) else task if over else None
             if isinstance(key, InductionTask):
                 shown.append(Section("program", key.program, "python"))
             elif isinstance(key, Triplet):
                 shown.append(Section("in fact", f"f({key.arguments}) == {key.output}", "python"))
         return shown
+
+
+def mixed(pairs: list[Pair]) -> list[Pair]:
+    """The pairs in an order in which either half has two outputs that differ; none where there is no such order."""
+    groups: dict[bytes, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(values.canonical(pair[1]), []).append(pair)
+    half, (common, *others) = len(pairs) // 2, sorted(groups.values(), key=len, reverse=True)
+    rare = [pair for group in others for pair in group]
+    if half < 2:
+        return pairs
+    if len(rare) < 2:
+        return []
+    if len(common) == 1:  # all differ
+        return pairs
+    first, second = [common[0], rare[0]], [common[1], rare[1]]
+    rest = [pair for pair in pairs if not any(pair is used for used in (*first, *second))]
+    return [*first, *rest[: half - 2], *second, *rest[half - 2 :]]
 
 
 def make_tasks(

@@ -26,6 +26,10 @@ N_PAIRS = 10  # of an induction task by default; half are shown (arXiv 2505.0333
 ENTRY = "f"
 
 
+class WrongNumber(NotPlainData):
+    """Arguments, but not as many as the function takes."""
+
+
 class Mode(StrEnum):
     """What of (program, input, output) is to be found."""
 
@@ -70,7 +74,7 @@ def parse_arguments(text: str, count: int | None = None) -> tuple[object, ...]:
     if count is not None and len(found) != count:
         inner = found[0] if len(found) == 1 else None
         if type(inner) is not tuple or len(inner) != count:
-            raise NotPlainData(f"{len(found)} arguments where {count} are needed")
+            raise WrongNumber(f"{len(found)} arguments where f takes {count}")
         found = inner
     return found
 

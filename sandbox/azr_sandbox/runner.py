@@ -7,6 +7,7 @@ says which one it is and what that guarantees, and so does `runner.guarantee`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Never, Protocol, Self, runtime_checkable
 
 from . import dispatch, unsafe, wire
 from .errors import BadProgram, BadRequest, RunnerClosed, SandboxLost, Unavailable
@@ -142,6 +143,9 @@ class PlanRunner:
     def __deepcopy__(self, memo: object) -> Self:
         """The runner itself: it stands for processes, and those have no copies."""
         return self
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a runner stands for processes and can not be pickled: give its name, such as 'auto', instead")
 
     def __enter__(self) -> Self:
         return self
@@ -307,7 +311,7 @@ def make_runner(
         raise BadRequest(f"no runner is called {name!r}: choose 'auto', 'docker', 'jail' or 'subprocess'")
     try:
         runner: PlanRunner = _docker(limits, slots, runtime, image)
-        _log.info("sandbox: docker. %s", runner.guarantee)
+        _say(logging.INFO, f"sandbox: docker. {runner.guarantee}")
         return runner
     except Unavailable as no_docker:
         if runtime is not None or image is not None:
@@ -318,8 +322,17 @@ def make_runner(
             raise Unavailable(
                 f"no sandbox can work here. Docker: {no_docker} Jail: {no_jail} `azr doctor` says more."
             ) from None
-        _log.warning("sandbox: the embedded jail, for Docker can not be used (%s). %s", no_docker, runner.guarantee)
+        _say(
+            logging.WARNING,
+            f"sandbox: the embedded jail, for Docker can not be used ({no_docker}). {runner.guarantee}",
+        )
         return runner
+
+
+@functools.cache
+def _say(level: int, sentence: str) -> None:
+    """Log a sentence, once a process."""
+    _log.log(level, sentence)
 
 
 def _docker(limits: Limits | None, slots: int, runtime: str | None, image: str | None) -> BoxRunner:

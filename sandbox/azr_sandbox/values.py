@@ -213,7 +213,20 @@ def _read(node: ast.expr, depth: int) -> object:
             return real + imaginary if isinstance(sign, ast.Add) else real - imaginary
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _CALLS:
             return _CALLS[name](*(_read(argument, depth + 1) for argument in arguments))
-    raise NotPlainData(f"{type(node).__name__} is not plain data")
+    raise NotPlainData(_objection(node))
+
+
+def _objection(node: ast.expr) -> str:
+    import ast
+
+    match node:
+        case ast.Name(id="true" | "false" | "null" | "none" as name):
+            return f"the name {name} is not plain data: Python writes True, False, None"
+        case ast.Name(id=name):
+            return f"the name {name[:40]} is not plain data: write the value itself, a text in quotes"
+        case ast.BinOp() | ast.Call() | ast.Compare() | ast.ListComp() | ast.BoolOp():
+            return "a calculation is not plain data: write its result"
+    return f"{type(node).__name__} is not plain data"
 
 
 def _number(value: object) -> int | float | complex:

@@ -82,7 +82,7 @@ def live(pool: TaskPool[Light], steps: list[tuple[Light, int, int]]) -> TaskPool
     """Let a pool live through additions and records."""
     for task, attempts, extra in steps:
         pool.add(task)
-        pool.record(task, attempts + extra, attempts)
+        pool.record(task, attempts=attempts + extra, successes=attempts)
     return pool
 
 
@@ -123,7 +123,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(task=lights, successes=st.integers(0, 5), failures=st.integers(0, 5))
     def record(self, task: Light, successes: int, failures: int) -> None:
-        self.pool.record(task, successes + failures, successes)
+        self.pool.record(task, attempts=successes + failures, successes=successes)
         if row := self.held.get(task.key):
             row[2] += successes + failures
             row[3] += successes
@@ -200,12 +200,12 @@ def test_the_oldest_goes_first() -> None:
 def test_the_task_that_teaches_least_goes_first() -> None:
     pool = TaskPool([Light(n) for n in range(4)], capacity=4, eviction="priority")
     for number, successes in enumerate([5, 10, 0, 4]):
-        pool.record(Light(number), 10, successes)
+        pool.record(Light(number), attempts=10, successes=successes)
     pool.add(Light(4))
     assert Light(1) not in pool  # the older of the two extremes
     pool.add(Light(5))
     assert Light(2) not in pool
-    pool.record(Light(0), 10**6, 0)
+    pool.record(Light(0), attempts=10**6, successes=0)
     pool.add(Light(6))
     assert Light(0) not in pool
 
@@ -217,7 +217,7 @@ def test_each_mode_has_room_of_its_own() -> None:
 
 def test_a_task_twice_changes_nothing() -> None:
     pool = TaskPool([Light(1)])
-    pool.record(Light(1), 3, 1)
+    pool.record(Light(1), attempts=3, successes=1)
     assert not pool.add(Light(1), "again")
     assert books(pool) == [(Light(1), 0, 3, 1, "seed")]
 
@@ -245,7 +245,7 @@ def test_a_bad_eviction_is_refused(eviction: Any) -> None:
 
 def test_the_record_of_an_evicted_task_is_passed_over() -> None:
     pool = TaskPool([Light(1), Light(2)], capacity=1, eviction="priority")
-    pool.record(Light(1), 5, 5)
+    pool.record(Light(1), attempts=5, successes=5)
     assert books(pool) == [(Light(2), 1, 0, 0, "seed")]
     with pytest.raises(BadTask, match="evicted"):
         pool.entry(Light(1))
@@ -257,14 +257,14 @@ def test_the_record_of_an_evicted_task_is_passed_over() -> None:
 def test_counts_that_are_none_are_refused(attempts: Any, successes: Any) -> None:
     pool = TaskPool([Light(1)])
     with pytest.raises(BadArgument):
-        pool.record(Light(1), attempts, successes)
+        pool.record(Light(1), attempts=attempts, successes=successes)
     assert pool.entry(Light(1)).attempts == 0
 
 
 def test_numpy_counts_can_be_saved(tmp_path: Path) -> None:
     pool = TaskPool([Light(1)])
     counts: Any = (np.int64(3), np.sum([True, False]))
-    pool.record(Light(1), *counts)
+    pool.record(Light(1), attempts=counts[0], successes=counts[1])
     pool.save(tmp_path / "pool")
     assert books(TaskPool.load(tmp_path / "pool", Light)) == [(Light(1), 0, 3, 1, "seed")]
 
@@ -272,7 +272,7 @@ def test_numpy_counts_can_be_saved(tmp_path: Path) -> None:
 @given(st.integers(0, 50), st.integers(0, 50))
 def test_a_weight_lies_between_a_twentieth_and_one(successes: int, failures: int) -> None:
     pool = TaskPool([Light(1)])
-    pool.record(Light(1), successes + failures, successes)
+    pool.record(Light(1), attempts=successes + failures, successes=successes)
     entry = pool.entry(Light(1))
     assert 0.05 <= entry.weight <= 1.0
     assert entry.solve_rate == (successes / (successes + failures) if successes + failures else None)
@@ -306,7 +306,7 @@ def test_uniform_draws_everything_alike() -> None:
 def test_holes_do_not_bend_the_odds() -> None:
     pool = TaskPool([Light(n) for n in range(60)], capacity=60, eviction="priority")
     for number in range(10, 50):
-        pool.record(Light(number), 10, 10)
+        pool.record(Light(number), attempts=10, successes=10)
     for number in range(60, 80):
         pool.add(Light(number))
     counts = Counter(task.number for task in pool.sample(rng(), 60_000))
@@ -317,7 +317,7 @@ def test_holes_do_not_bend_the_odds() -> None:
 def test_learnability_prefers_middling_tasks() -> None:
     pool = TaskPool([Light(n) for n in range(3)])
     for number, successes in enumerate([0, 50, 100]):
-        pool.record(Light(number), 100, successes)
+        pool.record(Light(number), attempts=100, successes=successes)
     counts = Counter(task.number for task in pool.sample(rng(), 10_000, sampling="learnability"))
     assert counts[1] > 8 * max(counts[0], counts[2])
     assert min(counts[0], counts[2]) > 200  # and the others never vanish
@@ -587,7 +587,7 @@ def test_a_large_pool_is_as_quick_as_a_small_one(tmp_path: Path, eviction: Evict
     start = time.process_time()
     pool: TaskPool[Light] = TaskPool((Light(n) for n in range(50_000)), 20_000, eviction)
     for number in range(30_000, 50_000, 2):
-        pool.record(Light(number), 4, number % 5)
+        pool.record(Light(number), attempts=4, successes=number % 5)
     pool.sample(rng(), 20_000, sampling="learnability")
     pool.save(tmp_path / "pool")
     assert len(TaskPool.load(tmp_path / "pool", Light)) == 20_000

@@ -118,7 +118,8 @@ REFUSED = {
     fenced("def f(x):\n    return 'a' * x", "100000"): Refusal.TOO_LONG,
     fenced(GOOD, "range(3)"): Refusal.NOT_PLAIN_DATA,
     fenced(GOOD, "__import__('os').getpid()"): Refusal.NOT_PLAIN_DATA,
-    fenced(GOOD, "[1], [2]"): Refusal.NOT_PLAIN_DATA,
+    fenced(GOOD, "[1], [2]"): Refusal.WRONG_COUNT,
+    fenced("def f(x):\n    return x", "4"): Refusal.IDENTITY,
     fenced("def f(x):\n    return [lambda: x, 1]", "1"): Refusal.NOT_PLAIN_DATA,
     fenced("class A:\n    pass\ndef f(x):\n    return [A(), x]", "1"): Refusal.NOT_PLAIN_DATA,
     fenced(GOOD, "[1]", "[2]"): Refusal.WRONG_COUNT,
@@ -147,7 +148,7 @@ def test_what_can_not_be_a_task_is_refused_by_name(propose: Any, text: str, refu
     assert info.get("refusal") is refusal, info
     assert info["outcome"] is (Outcome.MALFORMED if refusal in MALFORMED else Outcome.REFUSED)
     assert info["reason"]
-    assert "task" not in info
+    assert info["task"] is None
 
 
 def inputs(*numbers: int) -> list[str]:
@@ -163,6 +164,14 @@ REFUSED_INDUCTION = {
     "the program as message": (fenced("", *inputs(*range(10)), message=GOOD), Refusal.MESSAGE_CONTAINS_PROGRAM),
     "its line as message": (
         fenced("", *inputs(*range(10)), message="it gives sorted( x )[1:] of it"), Refusal.MESSAGE_CONTAINS_PROGRAM,
+    ),
+    "an empty message": (fenced("", *inputs(*range(10)), message=" "), Refusal.NO_MESSAGE),
+    "a repeated input": (fenced("", *inputs(0, 0, *range(2, 10)), message="m"), Refusal.REPEATED_INPUT),
+    "the expression as message": (
+        fenced("", *inputs(*range(10)), message="f(x) = sorted(x)[1:]"), Refusal.MESSAGE_CONTAINS_PROGRAM,
+    ),
+    "constant hidden outputs": (
+        fenced("", *inputs(*range(5)), *(f"[{n}]" for n in range(5)), message="m"), Refusal.CONSTANT,
     ),
     "constant outputs": (fenced("", *(f"[{n}]" for n in range(10)), message="m"), Refusal.CONSTANT),
     "inputs on which it fails": (fenced("", *map(str, range(10)), message="m"), Refusal.RUNS_NOT),

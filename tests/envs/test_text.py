@@ -237,3 +237,9 @@ def test_the_longest_hostile_text_is_read_in_no_time(piece: str) -> None:
     find(text, lambda one: read_arguments(one, None), values.equal)
     find(text, read_program, lambda a, b: form(a).key == form(b).key)
     assert time.process_time() - start < 10  # measured: 0.2 s at most; quadratic work takes minutes
+
+
+def test_code_within_a_line_is_an_answer_where_no_line_is_one() -> None:
+    assert value("So `f` returns `[1, 3]` here.") == [1, 3]
+    assert value("It is `1`, no, `2`.") == "<contradiction>"
+    assert value("First `9` maybe.\n7\n") == 7
