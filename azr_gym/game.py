@@ -247,18 +247,19 @@ class Game(Generic[T]):
         for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
             episode.attempt, episode.over, episode.text, episode.verdict = 1, True, text, verdict
             info = episode.info | {"outcome": verdict.outcome, "reason": verdict.reason, "attempt": 1}
-            info |= {"refusal": verdict.refusal, "task": verdict.task}
+            info |= {"refusal": verdict.refusal, "task": verdict.task, "metrics": dict(verdict.metrics)}
             rate = None
+            if play.solver is not None:
+                rollouts = next(tries) if verdict.task is not None else ()
+                solved = sum(one.verdict.outcome is Outcome.CORRECT for one in rollouts)
+                rate = solved / play.n_rollouts
+                info |= {
+                    "rollouts": rollouts,
+                    "solve_rate": rate,
+                    "learnability": rewards.learnability(rate, play.learnability),
+                }
             if verdict.task is not None:
-                info |= {"task_id": verdict.task.id, "metrics": dict(verdict.metrics)}
-                if play.solver is not None:
-                    rollouts = next(tries)
-                    rate = sum(one.verdict.outcome is Outcome.CORRECT for one in rollouts) / len(rollouts)
-                    info |= {
-                        "rollouts": rollouts,
-                        "solve_rate": rate,
-                        "learnability": rewards.learnability(rate, play.learnability),
-                    }
+                info["task_id"] = verdict.task.id
             worth = rewards.propose_reward(play.reward, verdict.outcome, rate, play.learnability, play.reward_weight)
             turns.append(Turn("", worth, True, info))
         return turns

@@ -46,30 +46,32 @@ class CodeTripletEnv(TaskEnv):
     Observation and action are text: `azr_gym.spaces.Prompt`, at most 65,536 characters. After the last step the
     observation is "". An episode is one task and, unless `max_attempts` says otherwise, one step.
 
-    - **Solve.** The answer may stand in `<answer>` tags, in a fenced block or bare, with words round it; thoughts in
-      `<think>` tags are passed over. It is a Python value (deduction), arguments such as `[1, 2], 'a'` (abduction),
-      or a program that defines `f` (induction). Values and arguments are read as data and can run nothing. Two
-      answers that differ are malformed.
+    - **Solve.** The answer may stand in `<answer>` tags, in a fenced block, or bare: the whole text, a line of it
+      (with words such as "The answer is" before it), or `code` within a line. Thoughts in `<think>` tags are passed
+      over. It is a Python value (deduction), arguments such as `[1, 2], 'a'` (abduction), or a program that defines
+      `f` (induction). Values and arguments are read as data and can run nothing. Two answers that differ are
+      malformed.
     - **Propose**, deduction and abduction: a program that defines `f`, and an input. Either a ```` ```python ````
       block and an ```` ```input ```` block, or plain code that ends in a call `f(...)`.
     - **Propose**, induction: ten inputs and a message for the program in the prompt. Either ```` ```input ```` blocks
       and a ```` ```message ```` block, or ten calls `f(...)` and a comment.
 
-    `info` of `reset` has `role`, `mode`, `target`, `task_id`, and what the prompt tells as data: `program` and
-    `input`, `program` and `output`, or `shown` and `message`. `info` of `step` adds `outcome`, `reason`, `attempt`,
-    and for a solver `correctness` (share of the hidden pairs). A proposer gets `refusal`, or its `task` with
-    `metrics` (`ast_nodes`, `cyclomatic`, `halstead_volume`, `halstead_difficulty`, and `novelty`: the share of its
-    structure that the pool lacks). The answer key is in neither.
+    `info` of `reset` has `role`, `mode`, `target` ("triplet"), `task_id`, and what the prompt tells as data:
+    `program` and `input`, `program` and `output`, or `shown` and `message`. `info` of `step` adds `outcome` (solve:
+    "correct", "wrong", "malformed"; propose: "accepted", "refused", "malformed"), `reason`, `attempt`, and for a
+    solver `correctness` (share of the hidden pairs). A proposer gets `refusal` and `task`, one of them None, and with
+    a task its `metrics` (`ast_nodes`, `cyclomatic`, `halstead_volume`, `halstead_difficulty`, and `novelty`: the
+    share of its structure that the pool lacks). The answer key is in none of them.
 
     ## What can not become a task
 
     Malformed: `no_program`, `no_input`, `no_message`, `contradiction` (two different proposals). Refused: `syntax`,
-    `no_entry` (no function `f`), `forbidden` (imports beyond an allow list, dunders, clocks, entropy), `too_long`
-    (program 4,000 characters, input and output 1,000, message 500; nothing is ever cut), `not_plain_data`,
-    `wrong_count`, `held_out` (kept aside for `split="test"`), `duplicate` (of the pool, by normalised syntax tree and
-    input), `unused_argument`, `constant`, `identity`, `runs_not`, `nondeterministic` (two fresh processes with
-    different hash seeds), `near_limit` (over a quarter of a limit), `hidden_equals_shown`,
-    `message_contains_program`.
+    `no_entry` (no function `f`), `forbidden` (imports beyond the allow list of `azr_sandbox.screen`, dunders, clocks,
+    entropy), `too_long` (program 4,000 characters, input and output 1,000, message 500; nothing is ever cut),
+    `not_plain_data`, `wrong_count`, `held_out` (one structure in eight is kept aside for `split="test"`, whatever it
+    is), `duplicate` (of a reference or the pool, by normalised syntax tree and input), `unused_argument`, `constant`,
+    `identity`, `runs_not`, `nondeterministic` (two fresh processes with different hash seeds), `near_limit` (over a
+    quarter of a limit), and of induction `hidden_equals_shown`, `repeated_input`, `message_contains_program`.
 
     ## Rewards
 
@@ -78,9 +80,39 @@ class CodeTripletEnv(TaskEnv):
     `"azr_code"` is what the paper's code does, `"lambda"` gives proposers `reward_weight` times learnability.
     Learnability is 0 where everybody or nobody solves, else `1 - p` (eq. 4), or `learnability="4p(1-p)"`.
 
-    With `solver=agent` each accepted task is tried `n_rollouts` times in one `agent.reply(prompts, n, seed)`, and the
-    judged replies come back in `info["rollouts"]`, as the objects that the agent gave: training data.
-    `info["solve_rate"]` is their mean.
+    With `solver=agent` each accepted task is tried `n_rollouts` times, all of a step in one `agent.reply(prompts, n,
+    seed)`. An agent gives one list of `n` `azr_gym.Reply(text)` per prompt; a reply may depend on its own prompt, its
+    place and the seed, not on the other prompts. The judged replies come back in `info["rollouts"]`: for each its
+    `prompt`, `reply` (the object that the agent gave), `verdict` and `reward`. They are training data.
+    `info["solve_rate"]` is their mean and `info["learnability"]` what that is worth.
+
+    ## Self-play in a screen
+
+    ```python
+    import numpy as np
+    import gymnasium as gym
+    from azr_gym import Reply, TaskPool
+    from azr_gym.code import CodeTask, make_tasks
+
+    class Guess:
+        # a solver: put your policy here
+        def reply(self, prompts, n, seed):
+            return [[Reply("<answer>%d</answer>" % place) for place in range(n)] for _ in prompts]
+
+    pool = TaskPool(make_tasks(200), capacity=10_000, eviction="priority")
+    envs = gym.make_vec("azr_gym:CodeTriplet-v0", num_envs=4, role="propose", pool=pool, solver=Guess(), n_rollouts=4)
+    prompts, infos = envs.reset(seed=0)
+    for _ in range(3):
+        prompts, rewards, _, _, infos = envs.step(envs.oracle())  # your proposer's texts
+        said = infos["final_info"]
+        for task, rate in zip(said["task"], said["solve_rate"]):
+            if task is not None and pool.add(task, origin="proposer"):
+                pool.record(task, attempts=4, successes=round(4 * rate))
+    hard = pool.sample(np.random.default_rng(0), 8, "deduction", "learnability")
+    pool.save("pool.jsonl")
+    print(len(TaskPool.load("pool.jsonl", CodeTask)), len(hard))
+    envs.close()
+    ```
 
     ## Pools, batches, helpers
 
@@ -104,15 +136,15 @@ class CodeTripletEnv(TaskEnv):
     | `role` | `"solve"` | or `"propose"` |
     | `mode` | `"deduction"` | or `"abduction"`, `"induction"`, a tuple of them |
     | `pool` | `None` | a `TaskPool` of tasks and references; `None`: the generator |
-    | `split` | `"train"` | of the generator: `"test"`, `"ood"` |
+    | `split` | `"train"` | of the generator: `"test"`, `"ood"`; not with a pool |
     | `level` | `2` | of the generator: 1 to 5, or a tuple |
     | `n_pairs` | `10` | pairs of an induction task, half of them shown |
     | `reward`, `reward_weight`, `learnability` | `"binary"`, `1.0`, `"1-p"` | see above |
     | `solver`, `n_rollouts` | `None`, `8` | see above |
     | `n_references` | `6` | most tasks shown to a proposer |
-    | `prompt_style` | `"full"` | natural language; `"compact"`: few tokens, for small models |
+    | `prompt_style` | `"full"` | natural language; `"compact"`: few tokens, for models trained on it |
     | `max_attempts` | `1` | a wrong answer is told why and may be mended; the last attempt is rewarded |
-    | `runner` | `"auto"` | `"docker"`, `"jail"`, or a runner of your own; started when something must run |
+    | `runner` | `"auto"` | `"docker"`, `"jail"`, or a runner of your own; started when it is needed |
     | `render_mode` | `None` | `"ansi"`, `"rgb_array"` |
 
     Raises `BadArgument` (or `BadAgent`, `BadTask`, `BadAction`, `WrongMoment`: `azr_gym.errors`), each with what to

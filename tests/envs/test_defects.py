@@ -145,13 +145,12 @@ def test_9_the_difficulty_rollouts_come_back_as_training_data(any_runner: Runner
     infos = envs.step([proposal(IDENTITY_LIST, "1"), "nothing", proposal(IDENTITY_LIST, "2")])[4]["final_info"]
     assert [(len(prompts), n) for prompts, n, _ in solver.asked] == [(2, 4)], "asked once, for the valid tasks"
     assert counting.batches == 2, "one call for the proposals, one for the replies"
-    assert infos["_rollouts"].tolist() == [True, False, True]
+    assert infos["rollouts"][1] == ()
     rollouts = [rollout for index in (0, 2) for rollout in infos["rollouts"][index]]
     assert [id(rollout.reply) for rollout in rollouts] == [id(reply) for reply in solver.given], "the same objects"
     assert [rollout.verdict.outcome for rollout in rollouts[:2]] == [Outcome.MALFORMED, Outcome.CORRECT]
     assert [rollout.reward for rollout in rollouts] == [-1.0, 1.0, -1.0, 1.0, -1.0, -0.5, -1.0, -0.5]
     assert infos["solve_rate"].tolist() == [0.5, 0.0, 0.0]
-    assert infos["_solve_rate"].tolist() == [True, False, True]
     assert all(rollout.prompt in solver.asked[0][0] for rollout in rollouts)
 
 
