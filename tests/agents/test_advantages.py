@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
 from azr_agents.advantages import (
     Baseline,
     Groups,
@@ -18,10 +22,6 @@ from azr_agents.advantages import (
     varies,
     whiten,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
-
 from azr_gym import BadArgument
 
 torch.set_num_threads(1)
@@ -51,10 +51,10 @@ rewards = st.sampled_from([-1.0, -0.5, 0.0, 0.1, 1 / 3, 0.4, 0.875, 1.0])
 def batches(draw: st.DrawFn) -> Batch:
     n = draw(st.integers(1, 14))
     count = draw(st.integers(1, 4))
-    lists = [
-        draw(st.lists(of, min_size=n, max_size=n)) for of in (rewards, st.integers(1, 6), st.integers(0, count - 1))
-    ]
-    return Batch(torch.tensor(lists[0]), mask_of(lists[1]), Groups(torch.tensor(lists[2]), count))
+    reward = draw(st.lists(rewards, min_size=n, max_size=n))
+    lengths = draw(st.lists(st.integers(1, 6), min_size=n, max_size=n))
+    group = draw(st.lists(st.integers(0, count - 1), min_size=n, max_size=n))
+    return Batch(torch.tensor(reward), mask_of(lengths), Groups(torch.tensor(group), count))
 
 
 units = st.sampled_from(Unit)
@@ -77,7 +77,7 @@ def test_whitened_groups_have_mean_zero_and_variance_one_or_are_zero(batch: Batc
         rows = batch.groups.id_N == group
         white, mask = white_NL[rows], batch.mask_NL[rows]
         sample = white[:, 0] if unit is Unit.SEQUENCE else white[mask]
-        if batch.reward_N[rows].unique().numel() < 2:
+        if len(set(batch.reward_N[rows].tolist())) < 2:
             assert not white.any()
         else:
             assert float(sample.mean()) == pytest.approx(0, abs=1e-5)
@@ -93,7 +93,7 @@ def test_whitening_ignores_a_constant_and_a_positive_scale_per_group(
     moved_N = (scale * batch.reward_N.double() + torch.tensor(shifts)[batch.groups.id_N]).double()
     was = whiten(batch.values_NL, batch.mask_NL, batch.groups, unit, eps=0.0)
     now = whiten(moved_N[:, None] * batch.mask_NL, batch.mask_NL, batch.groups, unit, eps=0.0)
-    # What is left is the rounding of the moved rewards to float32: 50 / 2^24 over a deviation of 0.01.
+    # What is left is the rounding of the moved rewards to float32: 50 / 2^24 over a deviation of 0.003.
     torch.testing.assert_close(now, was, atol=2e-3, rtol=0)
 
 
@@ -214,7 +214,7 @@ def test_a_reward_stands_on_the_last_token_and_kl_on_every_one() -> None:
 def test_dynamic_sampling_keeps_groups_with_different_rewards(batch: Batch) -> None:
     keep_N = varies(batch.reward_N, batch.groups)
     for i, group in enumerate(batch.groups.id_N):
-        assert bool(keep_N[i]) == (batch.reward_N[batch.groups.id_N == group].unique().numel() > 1)
+        assert bool(keep_N[i]) == (len(set(batch.reward_N[batch.groups.id_N == group].tolist())) > 1)
 
 
 def test_an_unknown_unit_is_refused() -> None:
