@@ -48,5 +48,5 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[dev,sb3]"
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[all]"
 	touch $@ $(VENV)/.core
