@@ -30,7 +30,8 @@ def train(rows: slice, world: int, reduce: Reduce) -> dict[str, Tensor]:
     mask = torch.arange(6)[None] < torch.randint(1, 7, (11, 1), generator=g)
     mask[5] = False  # an answer without tokens
     roles = Groups(torch.tensor([0, 1, 0, 1, 2, 2, 0, 0, 1, 1, 1])[rows], 4)  # role 3 nowhere, 0 and 2 on one rank only
-    prompts = Groups(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2])[rows], 3)
+    prompt = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2])[rows]
+    prompts = Groups(prompt - prompt.min(), 3)  # each rank numbers its own, so both have a number 0
     lp, ref, entropy = (-torch.rand(11, 6, generator=g, dtype=torch.float64) for _ in range(3))
     reward, mask, lp, ref, entropy = reward[rows], mask[rows], lp[rows].requires_grad_(), ref[rows], entropy[rows]
     found = {"varies": varies(reward, roles, reduce)}

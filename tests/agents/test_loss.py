@@ -247,11 +247,12 @@ def test_a_step_without_tokens_is_zero_not_nan() -> None:
 
 @pytest.mark.parametrize("dirt", [torch.nan, torch.inf, -torch.inf, -1e9])
 @pytest.mark.parametrize("kind", KL)
-def test_nothing_under_the_mask_reaches_loss_or_gradient(dirt: float, kind: KL) -> None:
+@pytest.mark.parametrize("ratio", Ratio)
+def test_nothing_under_the_mask_reaches_loss_or_gradient(dirt: float, kind: KL, ratio: Ratio) -> None:
     lp = -torch.rand(2, 3).requires_grad_()
     mask = torch.tensor([[True, True, False], [True, False, False]])
     dirty = torch.where(mask, lp.detach(), dirt)
-    loss, _ = policy_loss(lp, dirty, torch.where(mask, 1.0, dirt), mask)
+    loss, _ = policy_loss(lp, dirty, torch.where(mask, 1.0, dirt), mask, ratio=ratio)
     loss = loss + kl_loss(lp, dirty - 0.1, mask, kind, dirty)
     value = aggregate(loss, mask, "token", 3)
     (found,) = torch.autograd.grad(value, lp)
@@ -291,8 +292,8 @@ def test_log_probabilities_are_those_of_the_tempered_categorical_however_they_ar
 
 def test_half_precision_logits_are_raised_before_the_softmax() -> None:
     logits = torch.randn(2, 3, 50).bfloat16()
-    lp, entropy = token_logprobs(logits, torch.zeros(2, 3, dtype=torch.long))
-    again, _ = token_logprobs(logits.float(), torch.zeros(2, 3, dtype=torch.long))
+    lp, entropy = token_logprobs(logits, torch.zeros(2, 3, dtype=torch.long), 0.7)
+    again, _ = token_logprobs(logits.float(), torch.zeros(2, 3, dtype=torch.long), 0.7)
     assert lp.dtype is entropy.dtype is torch.float32
     assert torch.equal(lp, again)
 

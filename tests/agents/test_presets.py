@@ -165,6 +165,13 @@ def test_kl_may_hold_the_proposers_alone() -> None:
     torch.testing.assert_close(found, 0.2 * (LP - REF) / 36 * MASK * anchor[:, None])
 
 
+def test_entropy_is_wanted_not_avoided() -> None:
+    entropy = torch.rand(12, 5).requires_grad_()
+    loss, _ = objective(preset("trr++"), LP, entropy, LP, torch.zeros(12, 5), MASK, 36)
+    (found,) = torch.autograd.grad(loss, entropy)
+    torch.testing.assert_close(found, -0.001 / 36 * MASK)
+
+
 def test_a_missing_reference_is_said() -> None:
     with pytest.raises(BadArgument, match=r"grpo.*reference"):
         objective(preset("grpo"), LP, LP, LP, LP, MASK, 1)
