@@ -7,7 +7,7 @@ Every loss is per token until `aggregate`, which divides by a count over the **w
 and ranks (`count_terms`): a mean of means over ragged micro-batches is another loss.
 """
 
-# ruff: noqa: N803, N806, S105 (a name ends in its shape; a token is no password)
+# ruff: noqa: S105 (a name ends in its shape; a token is no password)
 from __future__ import annotations
 
 from enum import StrEnum

@@ -3,7 +3,6 @@
 Change a row by `dataclasses.replace(preset("trr++"), kl_weight=0.2)`. `estimate` and `objective` are the only readers.
 """
 
-# ruff: noqa: N803, N806 (a name ends in its shape)
 from __future__ import annotations
 
 from dataclasses import dataclass
