@@ -104,19 +104,27 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
             seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise BadArgument(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each")
-        for index in np.flatnonzero(mask):
-            if seeds[index] is not None or self._rngs[index] is None:
-                self._rngs[index] = seeding.np_random(seeds[index])[0]
-                self._steps = 0
+        reset = [int(index) for index in np.flatnonzero(mask)]
+        rngs = list(self._rngs)
+        for index in reset:
+            if seeds[index] is not None or rngs[index] is None:
+                rngs[index] = seeding.np_random(seeds[index])[0]
+        states = [rngs[index].bit_generator.state for index in reset]  # type: ignore[union-attr]
+        try:
+            episodes = [self.game.deal(rngs[index], wanted[index]) for index in reset]  # type: ignore[arg-type]
+        except BaseException:  # nothing has changed, for any of them
+            for index, state in zip(reset, states, strict=True):
+                rngs[index].bit_generator.state = state  # type: ignore[union-attr]
+            raise
+        if any(seeds[index] is not None for index in reset):
+            self._steps = 0
+        self._rngs = rngs
         infos: list[dict[str, Any] | None] = [None] * self.num_envs
-        for index in np.flatnonzero(mask):
-            infos[index] = self._deal(int(index), wanted[index])
+        for index, episode in zip(reset, episodes, strict=True):
+            infos[index] = self._begin(index, episode)
         return tuple(self._observations), columns(infos)
 
-    def _deal(self, index: int, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        rng = self._rngs[index]
-        assert rng is not None
-        episode = self.game.deal(rng, options)
+    def _begin(self, index: int, episode: Episode[Any]) -> dict[str, Any]:
         self._episodes[index] = self._shown[index] = episode
         self._observations[index], self._lengths[index] = episode.prompt, 0
         return dict(episode.info)
@@ -154,7 +162,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
             for index in np.flatnonzero(terminated | truncated):
                 last = {"final_obs": self._observations[index], "final_info": infos[index]}
                 shown = self._shown[index]
-                infos[index] = last | self._deal(int(index), None)
+                infos[index] = last | self._begin(int(index), self.game.deal(self._rngs[index]))  # type: ignore[arg-type]
                 self._shown[index] = shown
         return tuple(self._observations), rewards, terminated, truncated, columns(infos)
 

@@ -24,6 +24,7 @@ from .room import Brief, Room, Task, Verdict
 from .spaces import MAX_CHARS
 
 T = TypeVar("T", bound=Task)
+MAX_REFERENCES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,10 @@ def play(room: Room[Any], options: Mapping[str, Any]) -> Play:
             raise BadArgument("a solver judges proposals: give it with role='propose'")
     _count(made.n_rollouts, "n_rollouts")
     _count(made.n_references, "n_references", 0)
+    if made.n_references > MAX_REFERENCES:
+        raise BadArgument(
+            f"n_references must be at most {MAX_REFERENCES}: a prompt has {MAX_CHARS:,} characters at most"
+        )
     _count(made.max_attempts, "max_attempts")
     if made.max_attempts > 1 and made.role is Role.PROPOSE:
         raise BadArgument("max_attempts is for solvers: a proposal has one attempt")

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from .base import TaskEnv
-from .render import Section, panels
+from .render import Section, panels, printable
 from .roles import Role
 from .room import Verdict, verdict_is_good
 
@@ -70,7 +70,7 @@ def _read(console: Console, env: TaskEnv) -> str:
                 return "\n".join(lines)
             raise
         if line.strip() == "?" and not lines:
-            console.print(env.oracle(), markup=False, highlight=False, style="dim")
+            console.print(printable(env.oracle()), markup=False, highlight=False, style="dim")
         elif line.strip() == end and lines:
             return "\n".join(lines)
         elif line.strip() or lines:

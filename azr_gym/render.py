@@ -18,7 +18,9 @@ _SCALE = 2  # of the bitmap font, 6 x 11 pixels a character
 _MARGIN = 16
 _PAPER, _INK = (24, 26, 31), (220, 223, 228)
 _MAX_LINES, _MAX_CHARS = 400, 20_000  # of a section's text, and lines of a picture: "..." stands for the rest
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
+)
 
 
 @dataclass(frozen=True, slots=True)

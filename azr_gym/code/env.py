@@ -66,12 +66,14 @@ class CodeTripletEnv(TaskEnv):
     ## What can not become a task
 
     Malformed: `no_program`, `no_input`, `no_message`, `contradiction` (two different proposals). Refused: `syntax`,
-    `no_entry` (no function `f`), `forbidden` (imports beyond the allow list of `azr_sandbox.screen`, dunders, clocks,
-    entropy), `too_long` (program 4,000 characters, input and output 1,000, message 500; nothing is ever cut),
-    `not_plain_data`, `wrong_count`, `held_out` (one structure in eight is kept aside for `split="test"`, whatever it
-    is), `duplicate` (of a reference or the pool, by normalised syntax tree and input), `unused_argument`, `constant`,
-    `identity`, `runs_not`, `nondeterministic` (two fresh processes with different hash seeds), `near_limit` (over a
-    quarter of a limit), and of induction `hidden_equals_shown`, `repeated_input`, `message_contains_program`.
+    `no_entry` (not one plain function `f`), `forbidden` (imports beyond the allow list of `azr_sandbox.screen`,
+    dunders, clocks, entropy), `too_long` (program 4,000 characters, input and output 1,000, message 500; nothing is
+    ever cut), `not_plain_data`, `wrong_count`, `held_out` (one structure in eight is kept aside for `split="test"`,
+    whatever it is), `duplicate` (of a reference or the pool, by normalised syntax tree and input), `unused_argument`,
+    `constant`, `identity`, `runs_not`, `nondeterministic` (two fresh processes with different hash seeds),
+    `near_limit` (over a quarter of a limit), and of induction `hidden_equals_shown`, `repeated_input`,
+    `message_contains_program`, `message_contains_pairs`. Comments and docstrings are dropped from what becomes a
+    task.
 
     ## Rewards
 

@@ -11,6 +11,7 @@ _RESULT = ""  # stands for what the function gives back
 _WORLD = "*"  # stands for every name that the function does not bind itself: its module, with helpers and globals
 _BUILTINS = frozenset(dir(builtins))
 _SEES_ALL = frozenset({"locals", "vars", "dir", "eval", "exec", "globals"})  # whoever mentions one may read any name
+_MANY = 64  # names of a function; with more, each is said to reach: the work grows with their square
 _BLOCKS = ("body", "orelse", "finalbody")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _EXITS = (ast.Return, ast.Break, ast.Continue, ast.Raise)
@@ -55,6 +56,8 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
     if any(isinstance(node, ast.Name) and node.id in _SEES_ALL for node in ast.walk(function)):
         return []
     flow = _Flow(_bound(function))
+    if len(flow.bound) > _MANY:
+        return []
     _collect(function.body, set(), _RESULT, flow)
     for name, on in flow.changes:
         for one in flow.kin.get(name, {name}):

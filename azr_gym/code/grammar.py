@@ -99,10 +99,14 @@ class _Field(str):
 _FIELDS: Final = [_Field(f"field{number}") for number in range(6)]
 
 
+def _words(source: str) -> str:
+    return form(source).skeleton.replace(" ", SEPARATOR)
+
+
 @cache
 def around(parameters: tuple[str, ...]) -> tuple[str, str]:
     """A program's skeleton before and after its statements."""
-    before, _, after = SEPARATOR.join(form(f"def f({', '.join(parameters)}):\n    pass").skeleton).partition("Pass")
+    before, _, after = _words(f"def f({', '.join(parameters)}):\n    break").partition("Break")
     return before, after
 
 
@@ -111,7 +115,7 @@ def skeleton(template: str) -> str:
     """The skeleton of an expression or a statement, with a field for that of each argument."""
     text = re.sub(r"for (field\d)(?! in)", r"for \1.head in \1", template.format(*_FIELDS))
     before, after = around(OWN)
-    inside = SEPARATOR.join(form(f"def f({', '.join(OWN)}):\n" + indent(text)).skeleton)
+    inside = _words(f"def f({', '.join(OWN)}):\n" + indent(text))
     inside = inside[len(before) : -len(after)].removeprefix("Expr" + SEPARATOR)
     inside = re.sub("Attribute Name =field. head Name =field(.)".replace(" ", SEPARATOR), r"{\1}", inside)
     return re.sub("Name =field(.)".replace(" ", SEPARATOR), r"{\1}", inside)
@@ -124,7 +128,7 @@ def _constant_skeleton(text: str) -> str:
 @cache
 def head_skeleton(template: str) -> str:
     """The skeleton of a head, "v in {}"."""
-    inside, _, _ = skeleton(f"for {template}:\n    pass").partition(SEPARATOR + "Pass")
+    inside, _, _ = skeleton(f"for {template}:\n    break").partition(SEPARATOR + "Break")
     return inside.removeprefix("For" + SEPARATOR)
 
 

@@ -20,6 +20,7 @@ from ..roles import choose
 from .prompts import ending
 from .triplet import ENTRY, Mode, Triplet
 
+_MAX_ROW = 100_000  # characters of a program, an input or an output
 _PROGRAM, _INPUT = ("code", "program"), ("input", "arguments")
 
 
@@ -57,12 +58,13 @@ def load_tasks(
         with make_runner(runner) as made:  # type: ignore[arg-type]
             return load_tasks(path, made, modes)
     kinds = [choose(Mode, mode, "mode") for mode in modes]
-    with Path(path).open(encoding="utf-8") as file:
-        rows = [_row(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
-    skipped: dict[int, str] = {}
-    given = _evaluate(runner, [f"({row.given}\n,)" for row in rows], [row.number for row in rows], skipped)
+    lines = Path(path).read_bytes().split(b"\n")
+    rows = [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    skipped = {row.number: f"more than {_MAX_ROW:,} characters" for row in rows if row.size > _MAX_ROW}
+    rows = [row for row in rows if row.number not in skipped]
+    given = _evaluate(runner, [f"[{row.given}\n]" for row in rows], [row.number for row in rows], skipped)
     told = [row for row in rows if row.output is not None and row.number in given]
-    outputs = _evaluate(runner, [f"({row.output}\n)" for row in told], [row.number for row in told], skipped)
+    outputs = _evaluate(runner, [f"[{row.output}\n]" for row in told], [row.number for row in told], skipped)
     able = [row for row in rows if row.number in given and row.number not in skipped]
     runs = runner.run([Program(row.program, [given[row.number]], ENTRY) for row in able], times=2)
     tasks: list[Triplet] = []
@@ -72,7 +74,7 @@ def load_tasks(
             skipped[row.number] = "gives different results when it is run again"
         elif call.status is not CallStatus.OK:
             skipped[row.number] = f"the program {ending(call)}"
-        elif row.number in outputs and not values.equal(outputs[row.number], call.value):
+        elif row.number in outputs and not values.equal(outputs[row.number], [call.value]):
             skipped[row.number] = "gives another output than the file says"
         else:
             try:
@@ -89,11 +91,15 @@ class _Row:
     given: str
     output: str | None
 
+    @property
+    def size(self) -> int:
+        return max(len(self.program), len(self.given), len(self.output or ""))
 
-def _row(path: object, number: int, line: str) -> _Row:
+
+def _row(path: object, number: int, line: bytes) -> _Row:
     try:
         data: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadPoolFile(f"{path}, line {number}: no JSON ({error})") from None
     if not isinstance(data, Mapping):
         raise BadPoolFile(f"{path}, line {number}: an object is wanted, with code and input")
@@ -122,4 +128,7 @@ def _evaluate(
             found[number] = call.value
         else:
             skipped[number] = f"its input or output {ending(call)}"
+    for number in [number for number, value in found.items() if type(value) is not list]:
+        del found[number]  # brackets of its own
+        skipped[number] = "its input or output is no list of expressions"
     return found

@@ -1,9 +1,9 @@
 """Normal forms of a program: when two programs are the same, and which are kept aside. Parses, never runs.
 
-Comments, layout, docstrings and annotations do not count. Names that the program binds itself are numbered in the
-order in which they appear; names that it does not (`sorted`, `.append`, modules) stay, and so does a bound name that is
-also a builtin's or an attribute's: two programs of one normal form do the same. The *skeleton* also forgets constants,
-and which bound name is which.
+Comments, layout, docstrings, annotations and what is never reached or used do not count. Names that the program binds
+itself are numbered in the order in which they appear; names that it does not (`sorted`, `.append`, modules) stay, and
+so does a bound name that is also a builtin's or an attribute's: two programs of one normal form do the same. The
+*skeleton* also forgets constants, and which bound name is which.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import builtins
 import functools
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from azr_sandbox import quiet
 
@@ -34,6 +35,9 @@ _OF_SITE = {"copyright", "credits", "exit", "help", "license", "quit"}  # builti
 _BUILTINS = frozenset(name for name in dir(builtins) if name[0] != "_") - _OF_SITE
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
 _END = "."
+_EXITS = (ast.Return, ast.Raise, ast.Break, ast.Continue)
+# A program that reads its own text may hang on what is left out here: such are equal only where their texts are.
+_TELLTALES = ("__doc__", "__name__", "__qualname__", "dataclass", "__annotations__")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +54,15 @@ class Form:
     key: bytes
     held_out: bool
     nodes: int
-    skeleton: tuple[str, ...]
+    skeleton: str
 
     def shingles(self) -> frozenset[str]:
         """Every three neighbouring words of the skeleton: a set whose distances say how alike two programs are."""
-        words = self.skeleton
+        words = self.skeleton.split(" ")
         return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
 
 
-@functools.lru_cache(maxsize=8192)
+@functools.lru_cache(maxsize=1024)
 def form(source: str) -> Form:
     """Read a program's normal form.
 
@@ -71,7 +75,10 @@ def form(source: str) -> Form:
     bound: set[str] = set()
     fixed = set(_BUILTINS)  # attributes, keywords and modules too: where one of those says a name, it can not change
     nodes = 0
-    stack: list[object] = [quiet.parse(source)]
+    tree: Any = quiet.parse(source)
+    if len(tree.body) > 1:
+        tree.body = _used(tree)
+    stack: list[object] = [tree]
     while stack:
         item = stack.pop()
         if isinstance(item, ast.AST):
@@ -106,7 +113,7 @@ def form(source: str) -> Form:
                         stack.append(value)
         elif type(item) is list:
             stack.append(_END)
-            stack.extend(part for part in reversed(item) if not _says_nothing(part))
+            stack.extend(reversed(_telling(item)))
         else:
             words.append(item if type(item) is str else repr(item))
             fixed.add(words[-1])
@@ -120,8 +127,9 @@ def form(source: str) -> Form:
     for place in constants:
         skeleton[place] = words[place].partition(" ")[0]
     mark = hashlib.blake2b("\x1f".join(skeleton).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    key = hashlib.blake2b("\x1f".join(words).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    return Form(key, int.from_bytes(mark) % HELD_OUT_SHARE == 0, nodes, tuple(skeleton))
+    whole = source.strip() if any(word in source for word in _TELLTALES) else "\x1f".join(words)
+    key = hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return Form(key, int.from_bytes(mark) % HELD_OUT_SHARE == 0, nodes, " ".join(skeleton))
 
 
 def held_out(source: str) -> bool:
@@ -139,9 +147,34 @@ def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
     return found
 
 
-def _says_nothing(node: object) -> bool:
-    """A docstring, or another constant that stands alone as a statement."""
-    return type(node) is ast.Expr and type(node.value) is ast.Constant
+def _telling(parts: list[Any]) -> list[Any]:
+    """Of a block, what does something: no docstrings, no `pass`, nothing behind an exit. Other lists as they are."""
+    kept: list[Any] = []
+    for part in parts:
+        if isinstance(part, ast.Pass) or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)):
+            continue
+        kept.append(part)
+        if isinstance(part, _EXITS):
+            break
+    return kept
+
+
+def _used(tree: ast.Module) -> list[ast.stmt]:
+    """The statements of a module without imports, definitions and constants that nothing mentions."""
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    read.add("f")
+    kept: list[ast.stmt] = []
+    for part in tree.body:
+        names = None
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            names = {alias.asname or alias.name.partition(".")[0] for alias in part.names}
+        elif isinstance(part, ast.FunctionDef | ast.ClassDef) and not part.decorator_list:
+            names = {part.name}
+        elif isinstance(part, ast.Assign) and isinstance(part.value, ast.Constant):
+            names = {getattr(target, "id", "f") for target in part.targets}
+        if names is None or names & read or "*" in names:
+            kept.append(part)
+    return kept
 
 
 def _constant(value: object) -> str:

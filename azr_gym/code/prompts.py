@@ -42,7 +42,7 @@ FAILED = "f of that input {}"
 FORBIDDEN = "the program uses something forbidden: {}"
 NONDETERMINISTIC = "the program gives different results when it is run again"
 NOT_EVERY_OUTPUT = "the program does not give every hidden output"
-FAILS_ON_ONE = "the program {} on one of the hidden inputs"
+FAILS_ON_ONE = "the program fails on one of the hidden inputs"  # how and where would tell of the input
 _ENDINGS = {
     CallStatus.CPU_LIMIT: "ran too long",
     CallStatus.WALL_LIMIT: "ran too long",
@@ -121,8 +121,8 @@ def propose(brief: Brief[CodeTask], n_pairs: int, style: PromptStyle) -> str:
         f"Invent a Python program and an input for it. {wanted} The best task is one that it solves sometimes, and "
         f"not always.\n\n{seen}"
         "What you write:\n"
-        "- A ```python block with a function f, at the top level. Helper functions, nested functions, classes and "
-        f"comments are fine. You may import {_MODULES}.\n"
+        "- A ```python block with a function f, at the top level. Helper functions, nested functions and classes "
+        f"are fine; comments are dropped. You may import {_MODULES}.\n"
         "- An ```input block with the arguments of f, as they stand between the brackets of the call, separated by "
         f"commas, also where they stand on several lines. {_VALUES}\n\n"
         "What makes it a task:\n"

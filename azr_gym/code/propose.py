@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,14 +13,16 @@ from azr_sandbox import Call, CallStatus, Limits, NotPlainData, Program, Run, Ru
 from azr_sandbox.screen import Rule
 
 from ..errors import BadTask
+from ..render import printable
 from ..roles import Outcome
 from ..room import Brief, Verdict
 from .flow import idle_parameters
 from .metrics import complexity
 from .normal import form
 from .prompts import ending
-from .read import Draft, defines_entry, read_draft
+from .read import Draft, has_plain_entry, read_draft
 from .solve import look
+from .tidy import without_remarks
 from .triplet import (
     ENTRY,
     HELLO_WORLD,
@@ -48,7 +51,7 @@ class Refusal(StrEnum):
     NO_MESSAGE = "no_message"
     CONTRADICTION = "contradiction"  # two different proposals in one text
     SYNTAX = "syntax"  # Python can not read the program
-    NO_ENTRY = "no_entry"  # it defines no function f
+    NO_ENTRY = "no_entry"  # it does not define f once, as a plain function
     FORBIDDEN = "forbidden"  # an import beyond the allow list, a dunder, a clock: see azr_sandbox.screen
     TOO_LONG = "too_long"  # the program, an input, the output or the message; nothing is ever cut
     NOT_PLAIN_DATA = "not_plain_data"  # an input or the output
@@ -64,6 +67,7 @@ class Refusal(StrEnum):
     HIDDEN_EQUALS_SHOWN = "hidden_equals_shown"  # a hidden pair is among the shown ones
     REPEATED_INPUT = "repeated_input"  # two inputs of an induction proposal are the same
     MESSAGE_CONTAINS_PROGRAM = "message_contains_program"
+    MESSAGE_CONTAINS_PAIRS = "message_contains_pairs"  # two or more hidden inputs with their outputs
 
 
 MALFORMED = frozenset({Refusal.NO_PROGRAM, Refusal.NO_INPUT, Refusal.NO_MESSAGE, Refusal.CONTRADICTION})
@@ -110,7 +114,7 @@ def read(
     looked = [_look(brief, text, n_pairs) for brief, text in zip(briefs, texts, strict=True)]
     candidates = [one for one in looked if isinstance(one, _Candidate)]
     programs = [Program(one.program, one.inputs, ENTRY) for one in candidates]
-    runs = iter(box().run(programs, times=2) if programs else ())
+    runs = iter(box().run(programs, times=2, give_up=True) if programs else ())
     return [
         _finish(brief, one, next(runs), limits) if isinstance(one, _Candidate) else one
         for brief, one in zip(briefs, looked, strict=True)
@@ -143,8 +147,9 @@ def _look_at_program(brief: Brief[CodeTask], draft: Draft) -> _Candidate:
         normal = form(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise _Refused(Refusal.SYNTAX, f"Python can not read the program: {type(error).__name__}") from None
-    if not defines_entry(program):
-        raise _Refused(Refusal.NO_ENTRY, f"the program defines no function {ENTRY} at its top level")
+    if not has_plain_entry(program):
+        why = f"the program must define {ENTRY} once, as a plain function at its top level"
+        raise _Refused(Refusal.NO_ENTRY, why)
     if not draft.inputs:
         raise _Refused(Refusal.NO_INPUT, "no input was found: write the arguments of f")
     if len(draft.inputs) > 1:
@@ -155,6 +160,7 @@ def _look_at_program(brief: Brief[CodeTask], draft: Draft) -> _Candidate:
         raise _Refused(rule, f"forbidden: {finding.detail}")
     if normal.held_out:
         raise _Refused(Refusal.HELD_OUT, "programs of this structure are kept aside for tests")
+    program = without_remarks(program)
     arguments = _arguments(draft.inputs[0], arity(program))
     if not _is_seed(normal.key, arguments):
         _check_flow(program)
@@ -177,6 +183,8 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
         raise _Refused(Refusal.WRONG_COUNT, f"{len(inputs)} inputs where {n_pairs} are asked for")
     if len(message) > MAX_MESSAGE_CHARS:
         raise _Refused(Refusal.TOO_LONG, f"the message has more than {MAX_MESSAGE_CHARS} characters")
+    if printable(message) != message:
+        raise _Refused(Refusal.FORBIDDEN, "the message holds control characters: use words")
     if contains_program(message, program):
         raise _Refused(Refusal.MESSAGE_CONTAINS_PROGRAM, "the message gives the program away: use words")
     count = arity(program)
@@ -228,10 +236,17 @@ def _check_flow(program: str) -> None:
 
 def contains_program(message: str, program: str) -> bool:
     """Whether a message gives the program away: a definition, a lambda, a fence, or a line of the body."""
-    if re.search(r"```|\bdef\s+\w+\s*\(|\blambda\b[^:\n]*:|\breturn\s+\S*[\[\](){}+*/%<>=-]", message):
+    if re.search(r"(?i)```|~~~|\bdef\s+\w+\s*\(|\blambda\b[^:\n]*:|\breturn\s+\S*[\[\](){}+*/%<>=-]", message):
         return True
-    said = "".join(message.split())
-    return any(piece in said for piece in _pieces(program))
+    said = "".join(unicodedata.normalize("NFKC", message).split())
+    lines = ("".join(line.split()) for line in program.split("\n"))
+    pieces = {line for line in lines if len(line) >= 8 and not line.startswith("def")} | _pieces(program)
+    return any(piece in said for piece in pieces)
+
+
+def contains_pairs(message: str, pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether a message names two or more of the pairs: their arguments, and their output."""
+    return sum(all(re.search(rf"(?<!\w){re.escape(one)}(?!\w)", message) for one in pair) for pair in pairs) > 1
 
 
 def _pieces(program: str) -> set[str]:
@@ -259,10 +274,10 @@ def _finish(brief: Brief[CodeTask], candidate: _Candidate, run: Run, limits: Lim
 
 
 def _task(candidate: _Candidate, run: Run, limits: Limits) -> Triplet | InductionTask:
-    for call in run.calls:
-        _check_call(call, limits)
     if run.status is RunStatus.NONDETERMINISTIC:
         raise _Refused(Refusal.NONDETERMINISTIC, "the program gives different results when it is run again")
+    for call in run.calls:
+        _check_call(call, limits)
     if run.status is not RunStatus.OK:
         raise _Refused(Refusal.RUNS_NOT, "the program did not end as a program should")
     outputs = [call.value for call in run.calls]
@@ -278,7 +293,10 @@ def _task(candidate: _Candidate, run: Run, limits: Limits) -> Triplet | Inductio
     try:
         if candidate.mode is Mode.INDUCTION:
             pairs = zip(candidate.inputs, outputs, strict=True)
-            return InductionTask.of(candidate.program, pairs, candidate.message)
+            task = InductionTask.of(candidate.program, pairs, candidate.message)
+            if contains_pairs(task.message, task.hidden):
+                raise _Refused(Refusal.MESSAGE_CONTAINS_PAIRS, "the message tells hidden inputs with their outputs")
+            return task
         return Triplet.of(candidate.mode, candidate.program, candidate.inputs[0], outputs[0])
     except BadTask as error:  # all but the output's length was checked before
         raise _Refused(Refusal.TOO_LONG, f"the output: {error}") from None

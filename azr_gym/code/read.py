@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from azr_sandbox import NotPlainData, quiet, values
 
@@ -46,10 +47,10 @@ def read_program(text: str) -> str | None:
         if source and len(source) <= MAX_PROGRAM_CHARS:
             try:
                 form(source)
+                if defines_entry(source):
+                    return source
             except _TOO_DEEP:
                 continue
-            if defines_entry(source):
-                return source
     return None
 
 
@@ -62,6 +63,26 @@ def defines_entry(source: str) -> bool:
         if any(isinstance(target, ast.Name) and target.id == ENTRY for target in targets):
             return True
     return False
+
+
+def has_plain_entry(source: str) -> bool:
+    """Whether the entry is one undecorated function at the top level, and its name is bound nowhere else."""
+    tree: Any = quiet.parse(source)
+    bound = 0
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                bound += name == ENTRY
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                bound += name == ENTRY
+            case ast.alias(name=name, asname=asname):
+                bound += ENTRY in (name, asname)
+            case ast.Global(names=names):
+                bound += ENTRY in names
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                bound += name == ENTRY
+    plain = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == ENTRY]
+    return bound == 1 and len(plain) == 1 and not plain[0].decorator_list
 
 
 def _cut(text: str) -> str:

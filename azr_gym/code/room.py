@@ -17,11 +17,11 @@ from ..render import Section
 from ..roles import PromptStyle, Role, Split, choose
 from ..room import Brief, Room, Verdict, verdict_is_good
 from . import generate, prompts, propose, solve
-from .normal import form
 from .propose import Context
 from .read import defines_entry
 from .triplet import (
     ENTRY,
+    MAX_PAIRS,
     MAX_VALUE_CHARS,
     N_PAIRS,
     CodeTask,
@@ -29,6 +29,7 @@ from .triplet import (
     Mode,
     Triplet,
     arity,
+    check_program,
     parse_arguments,
     render_arguments,
 )
@@ -62,8 +63,8 @@ class CodeRoom(Room[CodeTask]):
         self.levels = (level,) if isinstance(level, int) else tuple(level)
         if not self.levels or any(type(one) is not int or one not in generate.LEVELS for one in self.levels):
             raise BadArgument(f"level must be one of {generate.LEVELS}, or a tuple of them, not {level!r}")
-        if type(n_pairs) is not int or not 2 <= n_pairs <= 64 or n_pairs % 2:
-            raise BadArgument(f"n_pairs must be an even int from 2 to 64, not {n_pairs!r}")
+        if type(n_pairs) is not int or not 2 <= n_pairs <= MAX_PAIRS or n_pairs % 2:
+            raise BadArgument(f"n_pairs must be an even int from 2 to {MAX_PAIRS}, not {n_pairs!r}")
         if isinstance(runner, str) and runner not in _RUNNERS:
             raise BadArgument(f"runner must be one of {_RUNNERS} or a runner, not {runner!r}")
         if not isinstance(runner, str | Runner):
@@ -162,12 +163,8 @@ class CodeRoom(Room[CodeTask]):
         program = options["program"]
         if isinstance(program, CodeTask):
             return Brief(mode, subject=_context(program), pool=pool)
-        try:
-            form(program)
-            good = defines_entry(program)
-        except (TypeError, SyntaxError, ValueError, RecursionError, MemoryError):
-            good = False
-        if not good:
+        check_program(program)
+        if not defines_entry(program):
             raise BadTask(f"options['program'] must be Python source that defines {ENTRY}, or a task with a program")
         return Brief(mode, subject=Context(program), pool=pool)
 

@@ -16,7 +16,7 @@ from ..room import Verdict
 from . import prompts
 from .normal import form
 from .read import read_arguments, read_program, read_value
-from .triplet import ENTRY, CodeTask, InductionTask, Mode, Triplet, arity, parse_arguments
+from .triplet import ENTRY, MAX_VALUE_CHARS, CodeTask, InductionTask, Mode, Triplet, arity, parse_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ def judge(tasks: Sequence[CodeTask], answers: Sequence[str], box: Callable[[], R
     """
     looked = [_look(task, answer) for task, answer in zip(tasks, answers, strict=True)]
     pending = [one for one in looked if isinstance(one, _Pending)]
-    runs = iter(box().run([one.program for one in pending], [one.times for one in pending]) if pending else ())
+    runs = iter(
+        box().run([one.program for one in pending], [one.times for one in pending], give_up=True) if pending else ()
+    )
     return [
         _compare(task, next(runs)) if isinstance(one, _Pending) else one
         for task, one in zip(tasks, looked, strict=True)
@@ -73,11 +75,17 @@ def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _P
     return _Pending(Program(program.value, calls, ENTRY), 2)
 
 
-@functools.lru_cache(maxsize=4096)
 def _value_key(text: str) -> bytes | None:
-    """Equal for texts of equal values; None where a text is none. Remembered: rollouts repeat themselves."""
+    """Equal for texts of equal values; None where a text is none."""
+    return _short_value_key(text) if len(text) <= MAX_VALUE_CHARS else _key_of(text)
+
+
+def _key_of(text: str) -> bytes | None:
     value = read_value(text)
     return None if value is None else values.canonical(value[0])
+
+
+_short_value_key = functools.lru_cache(maxsize=4096)(_key_of)  # rollouts repeat themselves
 
 
 @functools.lru_cache(maxsize=8192)
@@ -103,7 +111,7 @@ def _compare(task: CodeTask, run: Run) -> Verdict[CodeTask]:
     if share == 1.0:
         return _RIGHT
     failed = next((call for call in run.calls if call.status is not CallStatus.OK), None)
-    why = prompts.NOT_EVERY_OUTPUT if failed is None else prompts.FAILS_ON_ONE.format(prompts.ending(failed))
+    why = prompts.NOT_EVERY_OUTPUT if failed is None else prompts.FAILS_ON_ONE
     return Verdict(Outcome.WRONG, why, correctness=share)
 
 

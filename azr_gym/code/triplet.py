@@ -23,6 +23,7 @@ MAX_PROGRAM_CHARS = 4_000
 MAX_VALUE_CHARS = 1_000  # of one output, or of all arguments of a call together
 MAX_MESSAGE_CHARS = 500
 N_PAIRS = 10  # of an induction task by default; half are shown (arXiv 2505.03335, section 3.2)
+MAX_PAIRS = 32
 ENTRY = "f"
 
 
@@ -112,7 +113,8 @@ def _check_text(value: object, called: str, most: int) -> None:
         raise BadTask(f"{called} has {len(value):,} characters; at most {most:,} are allowed")
 
 
-def _check_program(program: object) -> None:
+def check_program(program: object) -> None:
+    """Raise BadTask where a program is no text, too long, or can not be read."""
     _check_text(program, "the program", MAX_PROGRAM_CHARS)
     try:
         form(program)
@@ -188,7 +190,7 @@ class Triplet(CodeTask):
         if self.mode not in (Mode.DEDUCTION, Mode.ABDUCTION):
             raise BadTask(f"a Triplet is a task of deduction or abduction, not {self.mode!r}")
         object.__setattr__(self, "mode", Mode(self.mode))
-        _check_program(self.program)
+        check_program(self.program)
         _check_pair(self.arguments, self.output)
 
     @classmethod
@@ -257,10 +259,12 @@ class InductionTask(CodeTask):
         return Mode.INDUCTION
 
     def __post_init__(self) -> None:
-        _check_program(self.program)
+        check_program(self.program)
         _check_text(self.message, "the message", MAX_MESSAGE_CHARS)
         if not isinstance(self.pairs, tuple) or len(self.pairs) < 2:
             raise BadTask("an induction task has at least two (arguments, output) pairs")
+        if len(self.pairs) > MAX_PAIRS:
+            raise BadTask(f"an induction task has at most {MAX_PAIRS} pairs, not {len(self.pairs):,}")
         for pair in self.pairs:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise BadTask("a pair is (arguments, output), both as text")
@@ -296,8 +300,8 @@ class InductionTask(CodeTask):
 
     @property
     def key(self) -> bytes:
-        """Equal for the same normalised program and the same arguments in the same order."""
-        given = [values.canonical(parse_arguments(arguments)) for arguments, _ in self.pairs]
+        """Equal for the same normalised program and the same arguments, in whatever order."""
+        given = sorted(values.canonical(parse_arguments(arguments)) for arguments, _ in self.pairs)
         return _digest(self.mode, form(self.program).key, *given)
 
     def to_json(self) -> dict[str, Any]:

@@ -19,18 +19,18 @@ from .errors import BadProgram, NotRecorded, RunnerClosed
 from .program import Call, CallStatus, Program, Run, RunStatus
 from .runner import Runner
 
-Key = tuple[str, str, bytes, int, bool]
+Key = tuple[str, str, bytes, int, bool, bool]
 
 
-def key(program: Program, times: int = 1, isolate_calls: bool = False) -> Key:
+def key(program: Program, times: int = 1, isolate_calls: bool = False, give_up: bool = False) -> Key:
     """What an answer is found by: all that a verdict may hang on, but the limits: keep one recording for each."""
     calls = values.canonical([tuple(call) for call in program.calls])
-    return (program.source, program.entry, calls, times, isolate_calls)
+    return (program.source, program.entry, calls, times, isolate_calls, give_up)
 
 
 def expression_key(expression: str) -> Key:
     """What the answer of an expression is found by; it is recorded as a run of one call."""
-    return (expression, "", b"", 1, False)
+    return (expression, "", b"", 1, False, False)
 
 
 class RecordedRunner:
@@ -55,7 +55,11 @@ class RecordedRunner:
         self.python = source.python if source is not None else f"{sys.version_info[0]}.{sys.version_info[1]}"
 
     def run(
-        self, programs: Sequence[Program], times: int | Sequence[int] = 1, isolate_calls: bool = False
+        self,
+        programs: Sequence[Program],
+        times: int | Sequence[int] = 1,
+        isolate_calls: bool = False,
+        give_up: bool = False,
     ) -> list[Run]:
         """See `azr_sandbox.Runner.run`."""
         self._check()
@@ -65,11 +69,13 @@ class RecordedRunner:
                 raise BadProgram(f"run() takes Program values, not {type(program).__name__}")
         self.asked += programs
         each = [times] * len(programs) if isinstance(times, int) else list(times)
-        keys = [key(program, number, isolate_calls) for program, number in zip(programs, each, strict=True)]
+        keys = [key(program, number, isolate_calls, give_up) for program, number in zip(programs, each, strict=True)]
         missing = [place for place, at in enumerate(keys) if at not in self.answers]
         if missing:
             source = self._ask(programs[missing[0]].source)
-            runs = source.run([programs[place] for place in missing], [each[place] for place in missing], isolate_calls)
+            runs = source.run(
+                [programs[place] for place in missing], [each[place] for place in missing], isolate_calls, give_up
+            )
             self.answers.update((keys[place], run) for place, run in zip(missing, runs, strict=True))
         return [self.answers[at] for at in keys]
 

@@ -59,10 +59,16 @@ class Plan:
     """A batch on its way: makes the jobs, takes them back, and holds every call's outcomes."""
 
     def __init__(
-        self, programs: Sequence[Program], limits: Limits, times: Sequence[int], isolate_calls: bool, flags: int = 0
+        self,
+        programs: Sequence[Program],
+        limits: Limits,
+        times: Sequence[int],
+        isolate_calls: bool,
+        flags: int = 0,
+        give_up: bool = False,
     ) -> None:
         self.programs, self.limits, self.times, self.flags = programs, limits, times, flags  # times: by program
-        self.isolate_calls = isolate_calls
+        self.isolate_calls, self.give_up = isolate_calls, give_up
         self.arguments: list[list[bytes]] = []  # packed, by program and call
         for position, program in enumerate(programs):
             packed = []
@@ -149,6 +155,9 @@ class Plan:
             rest = max(0, len(order) - len(found) - 1)
             if len(found) < len(order):
                 found.append(ended)
+            if self.give_up:
+                found += [ended] * rest
+                rest = 0
         cost, costs = _cost(job.verdict, found), self.costs[job.program]
         for call, outcome in zip(order, found, strict=False):
             outcomes[call].append(outcome)

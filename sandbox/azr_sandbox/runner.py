@@ -46,7 +46,11 @@ class Runner(Protocol):
         """What holds a program in, and what does not, in a sentence."""
 
     def run(
-        self, programs: Sequence[Program], times: int | Sequence[int] = 1, isolate_calls: bool = False
+        self,
+        programs: Sequence[Program],
+        times: int | Sequence[int] = 1,
+        isolate_calls: bool = False,
+        give_up: bool = False,
     ) -> list[Run]:
         """Run a batch on all slots and return one `Run` per program, in their order.
 
@@ -58,6 +62,8 @@ class Runner(Protocol):
                 on every repeat is a fresh process with another hash seed, pid, uid and address layout that makes
                 each call twice in two orders, and a difference gives `RunStatus.NONDETERMINISTIC`.
             isolate_calls: a child per call, where the calls of one program otherwise share one.
+            give_up: where a call is killed or stopped at a limit, do not make the calls behind it: they end as it did.
+                For whoever needs all of them, so that an endless loop costs its limit once a repeat.
 
         Raises:
             BadRequest: something that can not be run; nothing has run.
@@ -96,10 +102,14 @@ class PlanRunner:
         return self._limits
 
     def run(
-        self, programs: Sequence[Program], times: int | Sequence[int] = 1, isolate_calls: bool = False
+        self,
+        programs: Sequence[Program],
+        times: int | Sequence[int] = 1,
+        isolate_calls: bool = False,
+        give_up: bool = False,
     ) -> list[Run]:
         """See `Runner.run`."""
-        plan = self._plan(programs, times, isolate_calls)
+        plan = self._plan(programs, times, isolate_calls, give_up=give_up)
         self._execute(plan)
         return plan.runs()
 
@@ -112,7 +122,12 @@ class PlanRunner:
         return [run.calls[0] for run in plan.runs()]
 
     def _plan(
-        self, programs: Sequence[Program], times: int | Sequence[int], isolate: bool, expressions: bool = False
+        self,
+        programs: Sequence[Program],
+        times: int | Sequence[int],
+        isolate: bool,
+        expressions: bool = False,
+        give_up: bool = False,
     ) -> Plan:
         if self._closed:
             raise RunnerClosed("this runner is closed: make a new one with make_runner()")
@@ -131,7 +146,7 @@ class PlanRunner:
             numbers *= len(programs)
         if len(numbers) != len(programs):
             raise BadRequest(f"{len(numbers)} times for {len(programs)} programs: give one number, or one for each")
-        return Plan(programs, self.limits, numbers, isolate, wire.EXPRESSION if expressions else 0)
+        return Plan(programs, self.limits, numbers, isolate, wire.EXPRESSION if expressions else 0, give_up)
 
     def _execute(self, plan: Plan) -> None:
         raise NotImplementedError

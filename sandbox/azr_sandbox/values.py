@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_DEPTH = 64  # containers inside containers; Python's own parser stops at 200 brackets
+SET_DEPTH = 8  # levels that a set inside a set counts for: packing one takes twice as long with each
 MAX_CHARS = 1 << 20  # of rendered text
 MAX_INT_BITS = 14_284  # below 10**4300: Python refuses to print or read integers of more than 4,300 digits
 
@@ -64,8 +65,9 @@ def _render(value: object, room: int, depth: int) -> str:
             left = _spend(left, pairs[-1])
         return "{" + ", ".join(pairs) + "}"
     parts, left = [], room
+    below = depth + (1 if kind is list or kind is tuple else SET_DEPTH)
     for item in value:  # type: ignore[attr-defined]
-        parts.append(_render(item, left, depth + 1))
+        parts.append(_render(item, left, below))
         left = _spend(left, parts[-1])
     if kind is list:
         return "[" + ", ".join(parts) + "]"
@@ -194,7 +196,7 @@ def _read(node: ast.expr, depth: int) -> object:
         case ast.Tuple(elts=items):
             return tuple(_read(item, depth + 1) for item in items)
         case ast.Set(elts=items):
-            return {_read(item, depth + 1) for item in items}
+            return {_read(item, depth + SET_DEPTH) for item in items}
         case ast.Dict(keys=keys, values=items) if None not in keys:
             return {
                 _read(key, depth + 1): _read(item, depth + 1)

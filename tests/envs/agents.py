@@ -43,10 +43,12 @@ class Counting:
         self.programs: list[Program] = []
         self.name, self.python, self.guarantee = runner.name, runner.python, runner.guarantee
 
-    def run(self, programs: Sequence[Program], times: Any = 1, isolate_calls: bool = False) -> list[Run]:
+    def run(
+        self, programs: Sequence[Program], times: Any = 1, isolate_calls: bool = False, give_up: bool = False
+    ) -> list[Run]:
         self.batches += 1
         self.programs += programs
-        return self.runner.run(programs, times, isolate_calls)
+        return self.runner.run(programs, times, isolate_calls, give_up)
 
     def evaluate(self, expressions: Sequence[str]) -> list[Call]:
         return self.runner.evaluate(expressions)

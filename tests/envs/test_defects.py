@@ -109,7 +109,7 @@ def test_5_the_pool_lets_the_oldest_go_and_keeps_statistics_and_no_duplicates() 
 def test_6_what_the_prompt_invites_is_what_the_reader_accepts(any_runner: Runner) -> None:
     env: Any = gym.make("CodeTriplet-v0", role="propose", runner=any_runner)
     prompt, _ = env.reset(seed=0)
-    assert "nested functions, classes and comments are fine" in prompt
+    assert "nested functions and classes are fine" in prompt
     nested = "class A:\n    pass\n\ndef f(x):\n    # nested\n    def g(y):\n        return y + 1\n    return g(x)"
     assert env.step(proposal(nested, "1"))[4]["outcome"] is Outcome.ACCEPTED
     # A proposer of deduction tasks is told that the output is to be found, one of abduction tasks that the input is.

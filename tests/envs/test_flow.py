@@ -192,7 +192,7 @@ def test_generated_programs_use_all_their_parameters(level: int, split: generate
 
 
 def test_a_long_program_is_looked_at_in_bounded_time() -> None:
-    lines = [f"    a{i} = a{i - 1}\n    a{i}.append(x)" for i in range(1, 150)]
+    lines = [f"    a{i} = a{i - 1}\n    a{i}.append(x)" for i in range(1, 60)]
     source = "def f(x, y):\n    a0 = []\n" + "\n".join(lines) + "\n    return a0"
     assert len(source) < 8_000
     assert idle(source) == ["y"]
@@ -272,3 +272,9 @@ def test_changing_what_is_idle_never_changes_the_result(seed: int) -> None:
                 assert None in (before, after) or before == after, source
                 tried += before is not None
     assert tried > 50
+
+
+def test_with_very_many_names_each_is_said_to_reach() -> None:
+    names = ",".join(chr(0x4E00 + number) for number in range(600))
+    calls = "x(" * 80 + names + ")" * 80
+    assert idle(f"def f(x, y):\n for {names} in x:{calls}\n return x") == []

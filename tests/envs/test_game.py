@@ -329,3 +329,28 @@ def test_a_bad_task_is_refused_where_it_is_made(mode: Any, program: Any, argumen
 def test_data_that_is_no_task_is_refused(data: Any) -> None:
     with pytest.raises(BadTask):
         CodeTask.from_json(data)
+
+
+def test_a_reset_of_a_batch_that_fails_changes_nothing() -> None:
+    from azr_gym.code.env import CodeTripletVectorEnv
+
+    envs, twin = CodeTripletVectorEnv(3), CodeTripletVectorEnv(3)
+    assert envs.reset(seed=4)[0] == twin.reset(seed=4)[0]
+    with pytest.raises(BadTask):
+        envs.reset(seed=9, options={"tasks": [TASKS[0], None, "no task"]})
+    assert envs.oracle() == twin.oracle()
+    assert envs.step(envs.oracle())[0] == twin.step(twin.oracle())[0]
+
+
+@pytest.mark.parametrize("program", ["x" * 4001, "def f(x) return", "def g(x): return x", 5])
+def test_a_program_to_propose_for_is_checked_at_reset(program: Any, any_runner: Runner) -> None:
+    env = gym.make("CodeTriplet-v0", role="propose", mode="induction", runner=any_runner)
+    with pytest.raises(BadTask):
+        env.reset(options={"program": program})
+
+
+def test_a_runner_is_named_where_it_can_not_be_pickled(any_runner: Runner) -> None:
+    import pickle
+
+    with pytest.raises(TypeError, match="give its name"):
+        pickle.dumps(any_runner)

@@ -63,8 +63,8 @@ def test_more_branches_are_more_complex() -> None:
         "def f(x): return f'{x!r:>{x}}' f'{{'", "class f:\n    x: int = 1\n    y: str\n    def g(self, /, a, *b, c=1, **d): return lambda q: q", "def f(x):\n    x @= 1\n    del x\n    global y\n    y = not -~x",
         "def f(*x): return [*x, {**y}], (yield), (z := 1)", "import a.b as c\nfrom . import d\nfrom e import *", "@f\ndef f(x):\n    while x:\n        assert x\n        continue\n    else:\n        raise", "x: int",
         "def f(x): return x if x else (x or x and x) < 1 < 2 != 3 in [] is None", "def f(x): return '\\ud800'", "def f(x): return 0x" + "f" * 3_900, "def f(x): return b'a' + 1j + ...", "return 1",
-        "def f(x): return " + "(" * 90 + "x" + ")" * 90, "def f(x): return " + "x + " * 900 + "x", "def f(x): return " + "-" * 1_500 + "x", "def f(x): return x" + "[0]" * 1_200, "def f(x): return x" + ".a" * 1_900,
-        "def f(x):\n" + "".join("    " + " " * i + "if x:\n" for i in range(60)) + " " * 70 + "return 1", "def f(x): return " + "lambda: " * 300 + "x", "f = lambda x: x", "def f(x): return [" + "x, " * 1_200 + "]",
+        "def f(x): return " + "(" * 90 + "x" + ")" * 90, "def f(x): return " + "x + " * 150 + "x", "def f(x): return " + "-" * 150 + "x", "def f(x): return x" + "[0]" * 150, "def f(x): return x" + ".a" * 150,
+        "def f(x):\n" + "".join("    " + " " * i + "if x:\n" for i in range(60)) + " " * 70 + "return 1", "def f(x): return " + "lambda: " * 90 + "x", "f = lambda x: x", "def f(x): return [" + "x, " * 1_200 + "]",
     ],
     ids=lambda source: repr(source[:40]),
 )  # fmt: skip

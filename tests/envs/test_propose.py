@@ -165,6 +165,11 @@ REFUSED_INDUCTION = {
     "its line as message": (
         fenced("", *inputs(*range(10)), message="it gives sorted( x )[1:] of it"), Refusal.MESSAGE_CONTAINS_PROGRAM,
     ),
+    "hidden pairs as message": (
+        fenced("", *inputs(*range(10)), message="[7, 8] gives [8] and [9, 10] gives [10]"),
+        Refusal.MESSAGE_CONTAINS_PAIRS,
+    ),
+    "control characters": (fenced("", *inputs(*range(10)), message="d\u200bef"), Refusal.FORBIDDEN),
     "an empty message": (fenced("", *inputs(*range(10)), message=" "), Refusal.NO_MESSAGE),
     "a repeated input": (fenced("", *inputs(0, 0, *range(2, 10)), message="m"), Refusal.REPEATED_INPUT),
     "the expression as message": (
@@ -301,3 +306,51 @@ def test_a_program_with_fences_in_it_is_shown_in_longer_ones(any_runner: Runner)
     prompt, _ = solver.reset(options={"task": InductionTask.of(program, pairs)})
     assert "````python\nf('0```')" in prompt
     assert solver.step(solver.unwrapped.oracle())[1] == 1.0
+
+
+def test_comments_and_docstrings_are_dropped_and_what_is_left_does_the_same(propose: Any) -> None:
+    program = (
+        '# answer: 8\ndef f(a):\n    """It is 8.\n\n    Really.\n    """\n    b = a * 2  # 8\n\n    # so 8\n'
+        "    text = '# not a comment'\n    return [b, text]"
+    )
+    info = propose(fenced(program, "4"))
+    assert info["task"].program == "def f(a):\n    b = a * 2\n\n    text = '# not a comment'\n    return [b, text]"
+    assert info["task"].output == "[8, '# not a comment']"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "f = lambda x: 5",
+        "class f:\n    def __new__(cls, x):\n        return 5",
+        "def f(x):\n    return x * 2\nf = lambda x: 5",
+        "def d(g):\n    return lambda x: 5\n@d\ndef f(x):\n    return x * 2",
+        "if True:\n    def f(x):\n        return 5",
+        "def f(x):\n    return x * 2\ndef g():\n    global f\n    f = 5",
+        "from math import sqrt as f",
+        "async def f(x):\n    return x * 2",
+    ],
+)
+def test_an_entry_that_is_not_one_plain_function_is_refused(propose: Any, program: str) -> None:
+    assert propose(fenced(program, "4"))["refusal"] is Refusal.NO_ENTRY
+
+
+@pytest.mark.parametrize("extra", ["pass", "return 3\n    y = 5", "return 3"])
+def test_dead_code_and_unused_helpers_make_no_new_task(extra: str) -> None:
+    from azr_gym.code.normal import form
+
+    plain = form("def f(x):\n    return x + 1")
+    assert form(f"import math\nK = 3\ndef g(y):\n    return y\ndef f(x):\n    return x + 1\n    {extra}") == plain
+
+
+def test_the_same_inputs_in_another_order_are_the_same_task() -> None:
+    pairs = [((n,), n + 1) for n in range(10)]
+    program = "def f(x):\n    return x + 1"
+    assert InductionTask.of(program, pairs).key == InductionTask.of(program, pairs[::-1]).key
+
+
+def test_a_copied_reference_is_a_duplicate_without_a_pool_too(any_runner: Runner) -> None:
+    env: Any = gym.make("CodeTriplet-v0", role="propose", runner=any_runner)
+    env.reset(seed=0)
+    task = env.unwrapped.episode.brief.references[2]
+    assert env.step(fenced(task.program, task.arguments))[4]["refusal"] is Refusal.DUPLICATE

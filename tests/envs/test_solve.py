@@ -206,3 +206,50 @@ def test_a_task_of_another_room_or_mode_is_refused(any_runner: Runner) -> None:
         env.reset(options={"task": "def f(x): return x"})
     with pytest.raises(azr_gym.BadArgument, match="abduction"):
         env.reset(options={"task": ABDUCTION})
+
+
+HOSTILE = {
+    "sets in sets, which take twice as long to pack with each": "frozenset({" * 28 + "1" + "})" * 28,
+    "a getattr of a thousand sums": "def f(x):\n return getattr(x," + "+".join(["a"] * 1000) + ")",
+    "a deep tree": "def f(x):\n return " + "-" * 2940 + "x",
+    "a long chain of elif": "def f(x):\n if x:0\n" + " elif x:0\n" * 390 + " return x",
+    "names by the hundred": "def f(x):\n for " + ",".join(chr(0x4E00 + n) for n in range(500)) + " in x:x()\n return x",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("task", [DEDUCTION, ABDUCTION, INDUCTION])
+def test_hostile_texts_are_answered_soon_and_alike_however_deep_the_caller_stands(
+    answer: Any, task: Any, text: str
+) -> None:
+    def deeper(levels: int) -> Any:
+        return deeper(levels - 1) if levels else answer(task, text)
+
+    shallow = answer(task, text)
+    assert shallow["outcome"] in (Outcome.WRONG, Outcome.MALFORMED)
+    assert deeper(400) == shallow
+
+
+def test_an_endless_loop_costs_its_limit_once_a_run(any_runner: Runner) -> None:
+    import time
+
+    tasks = [InductionTask.of(DOUBLE, [((n,), 2 * n) for n in range(32)])]
+    started = time.process_time(), time.monotonic()
+    verdict = CodeRoom(runner=any_runner).judge(tasks, ["def f(x):\n    while True: pass"])[0]
+    assert verdict.outcome is Outcome.WRONG
+    assert time.monotonic() - started[1] < 16, "32 calls of a second each would take far longer"
+
+
+def test_why_a_hidden_input_fails_is_not_told(answer: Any) -> None:
+    info = answer(INDUCTION, "def f(x):\n    if x == 7:\n        raise KeyError\n    return 2 * x")
+    assert "KeyError" not in info["reason"]
+    assert "line" not in info["reason"]
+
+
+def test_the_key_is_not_drawn_before_the_last_attempt(any_runner: Runner) -> None:
+    env: Any = gym.make("CodeTriplet-v0", runner=any_runner, render_mode="ansi", max_attempts=2)
+    env.reset(options={"task": DEDUCTION})
+    env.step("[1]")
+    assert "in fact" not in plain(env.render())
+    env.step("[1]")
+    assert "in fact" in plain(env.render())
