@@ -17,7 +17,10 @@ def without_remarks(source: str) -> str:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: Python can not read it.
     """
-    lines = source.split("\n")
+    lines, tree = source.split("\n"), quiet.parse(source)
+    docs = [part for node in ast.walk(tree) for part in _remarks(node)]
+    if not docs and "#" not in source:
+        return source
     try:
         found = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError):
@@ -29,18 +32,23 @@ def without_remarks(source: str) -> str:
             lines[row - 1] = lines[row - 1][:column].rstrip()
             if not lines[row - 1]:
                 gone.add(row - 1)
-    for node in ast.walk(quiet.parse(source)):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and len(body) > 1:
-            for part in body:
-                if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and _alone(part, lines):
-                    gone |= set(range(part.lineno - 1, part.end_lineno or part.lineno))
+    for part in docs:
+        if _alone(part, lines):
+            gone |= set(range(part.lineno - 1, part.end_lineno or part.lineno))
     kept = "\n".join(line for row, line in enumerate(lines) if row not in gone)
     try:
         same = form(kept).key == form(source).key
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         same = False
     return kept if same else source
+
+
+def _remarks(node: ast.AST) -> list[ast.Expr]:
+    """Constants that stand as statements beside others: docstrings and their like."""
+    body = getattr(node, "body", None)
+    if not isinstance(body, list) or len(body) < 2:
+        return []
+    return [part for part in body if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)]
 
 
 def _alone(node: ast.Expr, lines: list[str]) -> bool:
