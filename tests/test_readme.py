@@ -34,3 +34,9 @@ def test_every_file_that_it_names_is_there() -> None:
     root = Path(__file__).parents[1]
     for target in re.findall(r"\]\(((?!https:)[^)#]+)\)", README):
         assert (root / target).exists(), target
+
+
+def test_its_numbers_are_those_of_the_recorded_benchmarks() -> None:
+    from bench.readme import filled
+
+    assert filled(README) == README, "`python tests/bench/readme.py` writes them"
