@@ -14,6 +14,7 @@ _SEES_ALL = frozenset({"locals", "vars", "dir", "eval", "exec", "globals"})  # w
 _MANY = 64  # names of a function; with more, each is said to reach: the work grows with their square
 _BLOCKS = ("body", "orelse", "finalbody")
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_SCOPES = (*_FUNCTIONS, ast.ClassDef)
 _EXITS = (ast.Return, ast.Break, ast.Continue, ast.Raise)
 
 
@@ -53,6 +54,8 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
     A name depends on every name that an assignment to it mentions, or that decides whether the assignment is made.
     An object that is changed in place is changed under every name that may hold it.
     """
+    if set(_parameters(function)) <= _given_back(function):  # the commonest case by far
+        return []
     if any(isinstance(node, ast.Name) and node.id in _SEES_ALL for node in ast.walk(function)):
         return []
     flow = _Flow(_bound(function))
@@ -68,6 +71,19 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
         reached |= fresh
         todo += fresh
     return [name for name in _parameters(function) if name not in reached]
+
+
+def _given_back(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+    """Names that the function's own returns mention."""
+    found: set[str] = set()
+    todo: list[ast.AST] = [*function.body]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Return):
+            found |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case) and not isinstance(node, _SCOPES):
+            todo += [part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.expr)]
+    return found
 
 
 def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:

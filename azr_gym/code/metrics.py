@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from azr_sandbox import quiet
-
-from .normal import form
+from .normal import form, syntax
 
 
 def complexity(program: str) -> dict[str, float]:
@@ -20,7 +18,7 @@ def complexity(program: str) -> dict[str, float]:
 
     measured = {"ast_nodes": float(form(program).nodes)}
     try:
-        tree = quiet.parse(program)
+        tree = syntax(program)
         halstead = h_visit_ast(tree).total
         measured["cyclomatic"] = float(ComplexityVisitor.from_ast(tree).total_complexity)
         measured["halstead_volume"] = float(halstead.volume)

@@ -62,6 +62,18 @@ class Form:
         return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
 
 
+@functools.lru_cache(maxsize=128)
+def syntax(source: str) -> ast.Module:
+    """The syntax tree of a program. It is shared by all who look at the program: nobody changes it.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: Python can not read it.
+    """
+    tree = quiet.parse(source)
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
 @functools.lru_cache(maxsize=1024)
 def form(source: str) -> Form:
     """Read a program's normal form.
@@ -75,10 +87,8 @@ def form(source: str) -> Form:
     bound: set[str] = set()
     fixed = set(_BUILTINS)  # attributes, keywords and modules too: where one of those says a name, it can not change
     nodes = 0
-    tree: Any = quiet.parse(source)
-    if len(tree.body) > 1:
-        tree.body = _used(tree)
-    stack: list[object] = [tree]
+    tree = syntax(source)
+    stack: list[object] = [ast.Module(_used(tree), []) if len(tree.body) > 1 else tree]
     while stack:
         item = stack.pop()
         if isinstance(item, ast.AST):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from azr_sandbox import Call, CallStatus, Limits, NotPlainData, Program, Run, Runner, RunStatus, quiet, values
+from azr_sandbox import Call, CallStatus, Limits, NotPlainData, Program, Run, Runner, RunStatus, values
 from azr_sandbox.screen import Rule
 
 from ..errors import BadTask
@@ -18,7 +18,7 @@ from ..roles import Outcome
 from ..room import Brief, Verdict
 from .flow import idle_parameters
 from .metrics import complexity
-from .normal import form
+from .normal import form, syntax
 from .prompts import ending
 from .read import Draft, has_plain_entry, read_draft
 from .solve import look
@@ -222,7 +222,7 @@ def _is_seed(key: bytes, arguments: tuple[object, ...]) -> bool:
 
 
 def _check_flow(program: str) -> None:
-    function = entry_function(quiet.parse(program))
+    function = entry_function(syntax(program))
     if function is None:  # f is a class or another name for something: only the box can tell
         return
     idle = idle_parameters(function)
@@ -252,7 +252,7 @@ def contains_pairs(message: str, pairs: Sequence[tuple[str, str]]) -> bool:
 def _pieces(program: str) -> set[str]:
     """What a program computes, as Python would write it, without spaces: values that it returns or gives names to."""
     pieces: set[str] = set()
-    for node in ast.walk(quiet.parse(program)):
+    for node in ast.walk(syntax(program)):
         value = getattr(node, "value", None)
         if isinstance(node, ast.Return | ast.Assign | ast.AugAssign | ast.NamedExpr | ast.Yield) and value is not None:
             try:

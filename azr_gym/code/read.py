@@ -11,12 +11,11 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from azr_sandbox import NotPlainData, quiet, values
 
 from .. import text as texts
-from .normal import form
+from .normal import form, syntax
 from .triplet import ENTRY, MAX_MESSAGE_CHARS, MAX_PROGRAM_CHARS, MAX_VALUE_CHARS, parse_arguments
 
 _CODE_LINE = re.compile(r"(?:\s+\S|def\b|async def\b|class\b|import\b|from\b|@|#|[)\]}]|\w+\s*=|f\s*\()")
@@ -56,7 +55,7 @@ def read_program(text: str) -> str | None:
 
 def defines_entry(source: str) -> bool:
     """Whether a source that Python can read binds the entry's name at its top level."""
-    for node in quiet.parse(source).body:  # type: ignore[attr-defined]
+    for node in syntax(source).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name == ENTRY:
             return True
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -67,7 +66,7 @@ def defines_entry(source: str) -> bool:
 
 def has_plain_entry(source: str) -> bool:
     """Whether the entry is one undecorated function at the top level, and its name is bound nowhere else."""
-    tree: Any = quiet.parse(source)
+    tree = syntax(source)
     bound = 0
     for node in ast.walk(tree):
         match node:

@@ -6,9 +6,7 @@ import ast
 import io
 import tokenize
 
-from azr_sandbox import quiet
-
-from .normal import form
+from .normal import form, syntax
 
 
 def without_remarks(source: str) -> str:
@@ -17,7 +15,7 @@ def without_remarks(source: str) -> str:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: Python can not read it.
     """
-    lines, tree = source.split("\n"), quiet.parse(source)
+    lines, tree = source.split("\n"), syntax(source)
     docs = [part for node in ast.walk(tree) for part in _remarks(node)]
     if not docs and "#" not in source:
         return source

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from azr_sandbox import NotPlainData, quiet, values
+from azr_sandbox import NotPlainData, values
 
 from ..errors import BadTask
-from .normal import form
+from .normal import form, syntax
 
 MAX_PROGRAM_CHARS = 4_000
 MAX_VALUE_CHARS = 1_000  # of one output, or of all arguments of a call together
@@ -84,7 +84,7 @@ def parse_arguments(text: str, count: int | None = None) -> tuple[object, ...]:
 def arity(program: str) -> int | None:
     """How many arguments the entry function takes; None where that is not one number, or cannot be read."""
     try:
-        function = entry_function(quiet.parse(program))
+        function = entry_function(syntax(program))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if function is None or function.args.vararg or function.args.defaults or function.args.kwonlyargs:
