@@ -20,8 +20,9 @@ from .errors import BadAction, BadArgument, WrongMoment
 from .pool import TaskPool
 from .rewards import Learnability, Reward
 from .roles import Outcome, PromptStyle, Role, Split, choose
-from .room import Brief, Room, Task, Verdict
+from .room import Brief, Room, Verdict
 from .spaces import MAX_CHARS
+from .task import Task
 
 T = TypeVar("T", bound=Task)
 MAX_REFERENCES = 10

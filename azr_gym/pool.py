@@ -22,7 +22,7 @@ import numpy as np
 
 from .errors import BadArgument, BadPoolFile, BadTask
 from .roles import choose
-from .room import Task
+from .task import Task
 
 FORMAT, VERSION = "azr-gym pool", 1
 _FLOOR = 0.05  # least weight of a task: what is solved now may be unsolved tomorrow

@@ -8,46 +8,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from .errors import BadArgument, BadTask
 from .roles import Outcome, PromptStyle, Role, Split
+from .task import Task
 
 if TYPE_CHECKING:
     from .pool import TaskPool
     from .render import Section
-
-
-class Task(Protocol):
-    """A task as a frozen value."""
-
-    @property
-    def mode(self) -> StrEnum:
-        """One of the room's modes."""
-
-    @property
-    def id(self) -> str:
-        """A name made of what a solver sees, and of nothing that it must find."""
-
-    @property
-    def key(self) -> bytes:
-        """Equal for tasks that are the same. It depends on the answer: never shown."""
-
-    def features(self) -> frozenset[str]:
-        """A set whose overlap says how alike two tasks are; empty where novelty means nothing."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The task as JSON data."""
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Task:
-        """The task that `to_json` wrote.
-
-        Raises:
-            BadTask: the data is no such task.
-        """
 
 
 T = TypeVar("T", bound=Task)
