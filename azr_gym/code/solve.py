@@ -71,8 +71,13 @@ def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _P
     finding = look(program.value)
     if finding is not None:
         return Verdict(Outcome.WRONG, prompts.FORBIDDEN.format(finding.detail))
-    calls = [parse_arguments(given) for given, _ in task.hidden]
-    return _Pending(Program(program.value, calls, ENTRY), 2)
+    return _Pending(Program(program.value, _hidden(task)[0], ENTRY), 2)
+
+
+@functools.lru_cache(maxsize=1024)
+def _hidden(task: InductionTask) -> tuple[list[tuple[object, ...]], list[bytes | None]]:
+    """The hidden calls, and what their values must be equal to. Remembered: a task is answered by many rollouts."""
+    return [parse_arguments(given) for given, _ in task.hidden], [_value_key(output) for _, output in task.hidden]
 
 
 def _value_key(text: str) -> bytes | None:
@@ -99,11 +104,11 @@ def _compare(task: CodeTask, run: Run) -> Verdict[CodeTask]:
         call = run.calls[0]
         if call.status is not CallStatus.OK:
             return Verdict(Outcome.WRONG, prompts.FAILED.format(prompts.ending(call)))
-        return _RIGHT if values.equal(call.value, values.parse(task.output)) else _NOT_THAT_OUTPUT
+        return _RIGHT if values.canonical(call.value) == _value_key(task.output) else _NOT_THAT_OUTPUT
     assert isinstance(task, InductionTask)
     hits = sum(
-        call.status is CallStatus.OK and values.equal(call.value, values.parse(output))
-        for call, (_, output) in zip(run.calls, task.hidden, strict=True)
+        call.status is CallStatus.OK and values.canonical(call.value) == key
+        for call, key in zip(run.calls, _hidden(task)[1], strict=True)
     )
     share = hits / len(run.calls)
     if run.status is RunStatus.NONDETERMINISTIC:
