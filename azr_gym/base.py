@@ -12,6 +12,8 @@ from .game import Episode, Game
 from .room import Room
 from .spaces import Prompt
 
+RENDER_MODES = ["ansi", "rgb_array"]
+
 
 class TaskEnv(gym.Env[str, str]):
     """The face that `gym.make` gives. A room's environment is a subclass whose constructor makes the room.
@@ -28,13 +30,10 @@ class TaskEnv(gym.Env[str, str]):
         BadArgument: an option that does not exist or can not be combined.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": RENDER_MODES, "render_fps": 1}  # type: ignore[misc]
 
     def __init__(self, room: Room[Any], render_mode: str | None = None, **options: Any) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise BadArgument(
-                f"render_mode must be one of {self.metadata['render_modes']} or None, not {render_mode!r}"
-            )
+        check_render_mode(render_mode)
         self.game = Game(room, options)
         self.render_mode = render_mode
         self.observation_space, self.action_space = Prompt(), Prompt()
@@ -97,6 +96,16 @@ class TaskEnv(gym.Env[str, str]):
     def close(self) -> None:
         """Let go of the sandbox, if the environment made one. A second call does nothing."""
         self.game.room.close()
+
+
+def check_render_mode(mode: str | None) -> None:
+    """Raise where there is no such way to render.
+
+    Raises:
+        BadArgument: it is neither None nor one of `RENDER_MODES`.
+    """
+    if mode is not None and mode not in RENDER_MODES:
+        raise BadArgument(f"render_mode must be one of {RENDER_MODES} or None, not {mode!r}")
 
 
 def draw(game: Game[Any], episode: Episode[Any], mode: str) -> str | np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from .base import TaskEnv, draw
+from .base import TaskEnv, check_render_mode, draw
 from .errors import BadAction, BadArgument, WrongMoment
 from .game import Episode, Game
 from .room import Room
@@ -59,10 +59,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
                 "autoreset_mode must be AutoresetMode.SAME_STEP or DISABLED ('SameStep', 'Disabled'): the next-step "
                 "mode spends every second step of a one-turn task on the reset"
             )
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise BadArgument(
-                f"render_mode must be one of {self.metadata['render_modes']} or None, not {render_mode!r}"
-            )
+        check_render_mode(render_mode)
         self.game = Game(room, options)
         self.num_envs, self.render_mode, self.max_episode_steps = num_envs, render_mode, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)

@@ -54,7 +54,7 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
     A name depends on every name that an assignment to it mentions, or that decides whether the assignment is made.
     An object that is changed in place is changed under every name that may hold it.
     """
-    if set(_parameters(function)) <= _given_back(function):  # the commonest case by far
+    if set(parameters(function)) <= _given_back(function):  # the commonest case by far
         return []
     if any(isinstance(node, ast.Name) and node.id in _SEES_ALL for node in ast.walk(function)):
         return []
@@ -70,7 +70,7 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
         fresh = flow.sources.get(todo.pop(), set()) - reached
         reached |= fresh
         todo += fresh
-    return [name for name in _parameters(function) if name not in reached]
+    return [name for name in parameters(function) if name not in reached]
 
 
 def _given_back(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
@@ -86,7 +86,8 @@ def _given_back(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     return found
 
 
-def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """The names of every kind of parameter."""
     spec = function.args
     every = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, *filter(None, (spec.vararg, spec.kwarg))]
     return [parameter.arg for parameter in every]
@@ -142,7 +143,7 @@ def _collect(body: list[ast.stmt], context: set[str], result: str, flow: _Flow) 
             flow.share({name} | mentioned)
             flow.depends(name, own if isinstance(statement, _FUNCTIONS) else own | mentioned)
             if isinstance(statement, _FUNCTIONS):
-                for parameter in _parameters(statement):
+                for parameter in parameters(statement):
                     flow.depends(parameter, {name})
                     flow.share({name, parameter})
             _collect(statement.body, {name}, name if isinstance(statement, _FUNCTIONS) else result, flow)

@@ -16,7 +16,7 @@ from ..errors import BadTask
 from ..render import printable
 from ..roles import Outcome
 from ..room import Brief, Verdict
-from .flow import idle_parameters
+from .flow import idle_parameters, parameters
 from .metrics import complexity
 from .normal import form, syntax
 from .prompts import ending
@@ -38,6 +38,7 @@ from .triplet import (
     entry_function,
     parse_arguments,
     render_arguments,
+    task_key,
 )
 
 SHARE_OF_LIMITS = 0.25  # a task must stay under this share of each: what hangs on a limit hangs on the machine
@@ -164,8 +165,7 @@ def _look_at_program(brief: Brief[CodeTask], draft: Draft) -> _Candidate:
     arguments = _arguments(draft.inputs[0], arity(program))
     if not _is_seed(normal.key, arguments):
         _check_flow(program)
-    draft_task = Triplet.of(brief.mode.value, program, arguments, None)
-    if brief.knows(draft_task.key):
+    if brief.knows(task_key(brief.mode, program, [arguments])):
         raise _Refused(Refusal.DUPLICATE, "the pool holds this program with this input")
     return _Candidate(Mode(brief.mode), program, (arguments,), "")
 
@@ -197,8 +197,7 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
         )
     if len(shown) + len(hidden) < n_pairs:
         raise _Refused(Refusal.REPEATED_INPUT, "two inputs are the same: give different ones")
-    draft_task = InductionTask.of(program, [(call, None) for call in calls])
-    if brief.knows(draft_task.key):
+    if brief.knows(task_key(Mode.INDUCTION, program, calls)):
         raise _Refused(Refusal.DUPLICATE, "the pool holds this program with these inputs")
     return _Candidate(Mode.INDUCTION, program, calls, message)
 
@@ -206,8 +205,7 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
 def _arguments(text: str, count: int | None) -> tuple[object, ...]:
     try:
         arguments = parse_arguments(text, count)
-        if len(render_arguments(arguments)) > MAX_VALUE_CHARS:
-            raise NotPlainData("too long")
+        render_arguments(arguments)  # not too long, once written out
     except WrongNumber as error:
         raise _Refused(Refusal.WRONG_COUNT, str(error)) from None
     except NotPlainData as error:
@@ -223,12 +221,9 @@ def _is_seed(key: bytes, arguments: tuple[object, ...]) -> bool:
 
 def _check_flow(program: str) -> None:
     function = entry_function(syntax(program))
-    if function is None:  # f is a class or another name for something: only the box can tell
-        return
+    assert function is not None  # `has_plain_entry` has seen it
     idle = idle_parameters(function)
-    every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    every += [one for one in (function.args.vararg, function.args.kwarg) if one is not None]
-    if len(idle) == len(every):
+    if len(idle) == len(parameters(function)):
         raise _Refused(Refusal.CONSTANT, "the result does not depend on the input")
     if idle:
         raise _Refused(Refusal.UNUSED_ARGUMENT, f"the result does not depend on {', '.join(idle)[:100]}")

@@ -42,7 +42,8 @@ def read_arguments(text: str, count: int | None) -> tuple[object, ...] | None:
 
 def read_program(text: str) -> str | None:
     """A program that defines the entry function, chatter before and after it cut off."""
-    for source in (text.strip("\n"), _cut(text)):
+    for take in (_whole, _cut):
+        source = take(text)
         if source and len(source) <= MAX_PROGRAM_CHARS:
             try:
                 form(source)
@@ -82,6 +83,10 @@ def has_plain_entry(source: str) -> bool:
                 bound += name == ENTRY
     plain = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == ENTRY]
     return bound == 1 and len(plain) == 1 and not plain[0].decorator_list
+
+
+def _whole(text: str) -> str:
+    return text.strip("\n")
 
 
 def _cut(text: str) -> str:
@@ -166,7 +171,8 @@ def _read_calls(text: str) -> Draft | None:
 
 def _read_code(text: str) -> Draft:
     """A program, then calls of the entry, then the message in comments; or calls and message alone."""
-    for source in (text.strip("\n"), _cut(text), _calls(text)):
+    for take in (_whole, _cut, _calls):
+        source = take(text)
         if not source.strip() or len(source) > MAX_PROGRAM_CHARS + 16 * MAX_VALUE_CHARS:
             continue
         try:

@@ -101,6 +101,11 @@ def entry_function(tree: ast.AST) -> ast.FunctionDef | None:
     return None
 
 
+def task_key(mode: str, program: str, calls: Iterable[Sequence[object]]) -> bytes:
+    """Equal for the same mode, normalised program and arguments, in whatever order the calls stand."""
+    return _digest(mode, form(program).key, *sorted(values.canonical(tuple(call)) for call in calls))
+
+
 def _digest(*parts: str | bytes) -> bytes:
     joined = b"\0".join(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass") for part in parts)
     return hashlib.blake2b(joined, digest_size=16).digest()
@@ -215,7 +220,7 @@ class Triplet(CodeTask):
     @property
     def key(self) -> bytes:
         """Equal for the same mode, normalised program and arguments."""
-        return _digest(self.mode, form(self.program).key, values.canonical(parse_arguments(self.arguments)))
+        return task_key(self.mode, self.program, [parse_arguments(self.arguments)])
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the values stay text, for JSON knows neither tuples nor sets."""
@@ -301,8 +306,7 @@ class InductionTask(CodeTask):
     @property
     def key(self) -> bytes:
         """Equal for the same normalised program and the same arguments, in whatever order."""
-        given = sorted(values.canonical(parse_arguments(arguments)) for arguments, _ in self.pairs)
-        return _digest(self.mode, form(self.program).key, *given)
+        return task_key(self.mode, self.program, [parse_arguments(arguments) for arguments, _ in self.pairs])
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the values stay text, for JSON knows neither tuples nor sets."""
