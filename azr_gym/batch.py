@@ -168,6 +168,15 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
             raise WrongMoment("there are no episodes yet: call reset() first")
         return self._episodes  # type: ignore[return-value]
 
+    @property
+    def episodes(self) -> tuple[Episode[Any], ...]:
+        """What is being played, one for each: the trainer's view, with the tasks and their keys.
+
+        Raises:
+            WrongMoment: there are no episodes yet.
+        """
+        return tuple(self._playing())
+
     def oracle(self) -> tuple[str, ...]:
         """One action per episode that scores."""
         rngs: Any = self._rngs

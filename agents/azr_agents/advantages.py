@@ -9,7 +9,7 @@ sqrt(members - 1) whatever eps is, so eps only keeps noise from being blown up: 
 A group with fewer than two members, or without variance, has nothing to teach: it gets zeros.
 """
 
-# ruff: noqa: N815, S105 (a name ends in its shape; a token is no password)
+# ruff: noqa: S105 (a name ends in its shape; a token is no password)
 from __future__ import annotations
 
 from dataclasses import dataclass

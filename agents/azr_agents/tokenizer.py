@@ -11,7 +11,9 @@ PAD, END, THINK, THOUGHT = "<pad>", "<end>", "<think>", "</think>"
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int = 1024) -> Any:
     """Train a byte-level byte-pair encoding. A function of the texts and their order.
 
-    Digits stand alone, so that a number is spelt one way; line breaks with the indentation after them become words.
+    Digits stand alone, so that a number is spelt one way, and so do the letters of words made of a to e, which are the
+    generator's strings: their letters can be counted and turned round. Line breaks with the indentation after them
+    become words.
 
     Args:
         texts: what the model will read and write.
@@ -25,7 +27,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    split = Regex(r"\n +|\n|\d| ?[A-Za-z_]+| ?[^\sA-Za-z_\d]+| +")
+    split = Regex(r"\n +|\n|\d| ?[a-eA-E](?=[a-eA-E]*(?![A-Za-z_]))| ?[A-Za-z_]+| ?[^\sA-Za-z_\d]+| +")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
@@ -36,7 +38,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    bare = (text.replace(THINK, "").replace(THOUGHT, "") for text in texts)  # they are tokens of their own below
+    tokenizer.train_from_iterator(bare, trainer)
     made = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,

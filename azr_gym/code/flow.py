@@ -7,6 +7,8 @@ import builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from azr_sandbox import quiet
+
 _RESULT = ""  # stands for what the function gives back
 _WORLD = "*"  # stands for every name that the function does not bind itself: its module, with helpers and globals
 _BUILTINS = frozenset(dir(builtins))
@@ -56,7 +58,7 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
     """
     if set(parameters(function)) <= _given_back(function):  # the commonest case by far
         return []
-    if any(isinstance(node, ast.Name) and node.id in _SEES_ALL for node in ast.walk(function)):
+    if any(isinstance(node, ast.Name) and node.id in _SEES_ALL for node in quiet.walk(function)):
         return []
     flow = _Flow(_bound(function))
     if len(flow.bound) > _MANY:
@@ -65,25 +67,46 @@ def idle_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[st
     for name, on in flow.changes:
         for one in flow.kin.get(name, {name}):
             flow.depends(one, on)
-    reached, todo = {_RESULT}, [_RESULT]
-    while todo:
-        fresh = flow.sources.get(todo.pop(), set()) - reached
-        reached |= fresh
-        todo += fresh
+    reached = _closure({_RESULT}, flow.sources)
     return [name for name in parameters(function) if name not in reached]
 
 
 def _given_back(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    """Names that the function's own returns mention."""
+    """Names that the function's own returns mention, and those that are assigned to them: a quick look, which finds
+    no more than the whole one does."""
+    sources: dict[str, set[str]] = {}
     found: set[str] = set()
-    todo: list[ast.AST] = [*function.body]
+    todo = [*function.body]
     while todo:
-        node = todo.pop()
-        if isinstance(node, ast.Return):
-            found |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-        elif isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case) and not isinstance(node, _SCOPES):
-            todo += [part for part in ast.iter_child_nodes(node) if not isinstance(part, ast.expr)]
-    return found
+        statement = todo.pop()
+        if isinstance(statement, _SCOPES):
+            continue
+        head = [node for node in _head(statement) if type(node) is ast.Name]
+        names = {node.id for node in head}
+        if type(statement) is ast.Return:
+            found |= names
+        for node in head:
+            if type(node.ctx) is ast.Store and node.id not in _BUILTINS:
+                sources.setdefault(node.id, set()).update(names)
+        for block in _blocks(statement):
+            todo += block
+    return _closure(found, sources)
+
+
+def _closure(names: set[str], sources: dict[str, set[str]]) -> set[str]:
+    """The names, and all on which they depend."""
+    reached, todo = set(names), [*names]
+    while todo:
+        fresh = sources.get(todo.pop(), set()) - reached
+        reached |= fresh
+        todo += fresh
+    return reached
+
+
+def _blocks(statement: ast.stmt) -> list[list[ast.stmt]]:
+    """The blocks of statements inside a statement."""
+    blocks = [getattr(statement, name, []) for name in _BLOCKS]
+    return blocks + [part.body for name in ("handlers", "cases") for part in getattr(statement, name, [])]
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -96,7 +119,7 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 def _bound(function: ast.AST) -> set[str]:
     """Names that a function or one inside it binds, but for those that it declares to be its module's."""
     bound, world = set[str](), set[str]()
-    for node in ast.walk(function):
+    for node in quiet.walk(function):
         bound |= _binds(node)
         if isinstance(node, ast.arg):
             bound.add(node.arg)
@@ -133,13 +156,12 @@ def _collect(body: list[ast.stmt], context: set[str], result: str, flow: _Flow) 
         head = list(_head(statement))
         own = context | flow.names(head)
         if isinstance(statement, ast.Try | ast.TryStar | ast.With | ast.AsyncWith):  # what fails inside decides what
-            own = own.union(*(flow.names(ast.walk(part)) for part in statement.body))  # comes after it
-        blocks = [getattr(statement, name, []) for name in _BLOCKS]
-        blocks += [part.body for name in ("handlers", "cases") for part in getattr(statement, name, [])]
+            own = own.union(*(flow.names(quiet.walk(part)) for part in statement.body))  # comes after it
+        blocks = _blocks(statement)
         inside = own if any(blocks) else context
         if isinstance(statement, (*_FUNCTIONS, ast.ClassDef)):
             name = statement.name if statement.name in flow.bound else _WORLD
-            mentioned = flow.names(ast.walk(statement))
+            mentioned = flow.names(quiet.walk(statement))
             flow.share({name} | mentioned)
             flow.depends(name, own if isinstance(statement, _FUNCTIONS) else own | mentioned)
             if isinstance(statement, _FUNCTIONS):
@@ -151,7 +173,7 @@ def _collect(body: list[ast.stmt], context: set[str], result: str, flow: _Flow) 
         _note(head, own, flow)
         if isinstance(statement, ast.Assert | ast.Raise):
             flow.depends(_RESULT, own)  # even inside a nested function
-        everything = list(ast.walk(statement))
+        everything = quiet.walk(statement)
         if any(isinstance(node, _EXITS) for node in everything):
             flow.depends(result, own if isinstance(statement, ast.Return) else inside)
         if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in everything):
@@ -183,9 +205,9 @@ def _note(head: list[ast.AST], own: set[str], flow: _Flow) -> None:
     for node in head:
         match node:
             case ast.Call() | ast.AugAssign():
-                changed = flow.names(ast.walk(node if isinstance(node, ast.Call) else node.target))
+                changed = flow.names(quiet.walk(node if isinstance(node, ast.Call) else node.target))
             case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-                changed = flow.names(ast.walk(node.value))
+                changed = flow.names(quiet.walk(node.value))
                 flow.share(changed | flow.names(head))
             case _:
                 continue

@@ -62,14 +62,13 @@ class Form:
         return frozenset(map(" ".join, zip(words, words[1:], words[2:], strict=False)))
 
 
-@functools.lru_cache(maxsize=128)
 def syntax(source: str) -> ast.Module:
     """The syntax tree of a program. It is shared by all who look at the program: nobody changes it.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: Python can not read it.
     """
-    tree = quiet.parse(source)
+    tree = quiet.nodes(source)[0]
     assert isinstance(tree, ast.Module)
     return tree
 
@@ -88,26 +87,29 @@ def form(source: str) -> Form:
     fixed = set(_BUILTINS)  # attributes, keywords and modules too: where one of those says a name, it can not change
     nodes = 0
     tree = syntax(source)
-    stack: list[object] = [ast.Module(_used(tree), []) if len(tree.body) > 1 else tree]
+    stack: list[Any] = [ast.Module(_used(source), []) if len(tree.body) > 1 else tree]
     while stack:
-        item = stack.pop()
-        if isinstance(item, ast.AST):
-            if isinstance(item, ast.AnnAssign) and item.value is not None:
-                item = ast.Assign([item.target], item.value)
-            elif isinstance(item, ast.JoinedStr):  # Python 3.12 puts empty pieces in
+        item: Any = stack.pop()
+        kind: type[Any] = type(item)
+        if kind is list:
+            stack.append(_END)
+            stack.extend(reversed(_telling(item)))
+        elif issubclass(kind, ast.AST):
+            if kind is ast.AnnAssign and item.value is not None:
+                item, kind = ast.Assign([item.target], item.value), ast.Assign
+            elif kind is ast.JoinedStr:  # Python 3.12 puts empty pieces in
                 item = ast.JoinedStr([part for part in item.values if getattr(part, "value", None) != ""])
-            kind = type(item)
             nodes += 1
             words.append(kind.__name__)
             if kind is ast.Name:
                 names.append(len(words))
-                words.append(item.id)  # type: ignore[attr-defined]
-                if type(item.ctx) is not ast.Load:  # type: ignore[attr-defined]
-                    bound.add(item.id)  # type: ignore[attr-defined]
+                words.append(item.id)
+                if type(item.ctx) is not ast.Load:
+                    bound.add(item.id)
             elif kind is ast.Constant:
                 constants.append(len(words))
-                words.append(_constant(item.value))  # type: ignore[attr-defined]
-            elif isinstance(item, ast.Global | ast.Nonlocal):
+                words.append(_constant(item.value))
+            elif kind is ast.Global or kind is ast.Nonlocal:
                 names.extend(range(len(words), len(words) + len(item.names)))
                 words.extend(item.names)
                 bound.update(item.names)
@@ -121,9 +123,6 @@ def form(source: str) -> Form:
                         bound.add(value)
                     else:
                         stack.append(value)
-        elif type(item) is list:
-            stack.append(_END)
-            stack.extend(reversed(_telling(item)))
         else:
             words.append(item if type(item) is str else repr(item))
             fixed.add(words[-1])
@@ -161,20 +160,22 @@ def _telling(parts: list[Any]) -> list[Any]:
     """Of a block, what does something: no docstrings, no `pass`, nothing behind an exit. Other lists as they are."""
     kept: list[Any] = []
     for part in parts:
-        if isinstance(part, ast.Pass) or (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)):
+        kind = type(part)
+        if kind is ast.Pass or (kind is ast.Expr and type(part.value) is ast.Constant):
             continue
         kept.append(part)
-        if isinstance(part, _EXITS):
+        if kind in _EXITS:
             break
     return kept
 
 
-def _used(tree: ast.Module) -> list[ast.stmt]:
-    """The statements of a module without imports, definitions and constants that nothing mentions."""
-    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+def _used(source: str) -> list[ast.stmt]:
+    """The statements of a program without imports, definitions and constants that nothing mentions."""
+    names_read = (node for node in quiet.nodes(source) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    read = {node.id for node in names_read}
     read.add("f")
     kept: list[ast.stmt] = []
-    for part in tree.body:
+    for part in syntax(source).body:
         names = None
         if isinstance(part, ast.Import | ast.ImportFrom):
             names = {alias.asname or alias.name.partition(".")[0] for alias in part.names}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from azr_sandbox import Call, CallStatus, Limits, NotPlainData, Program, Run, Runner, RunStatus, values
+from azr_sandbox import Call, CallStatus, Limits, NotPlainData, Program, Run, Runner, RunStatus, quiet, values
 from azr_sandbox.screen import Rule
 
 from ..errors import BadTask
@@ -98,6 +98,7 @@ class _Candidate:
     program: str
     inputs: tuple[tuple[object, ...], ...]
     message: str
+    complexity: Mapping[str, float]  # measured with the look, while the syntax tree is at hand
 
 
 def read(
@@ -167,7 +168,7 @@ def _look_at_program(brief: Brief[CodeTask], draft: Draft) -> _Candidate:
         _check_flow(program)
     if brief.knows(task_key(brief.mode, program, [arguments])):
         raise _Refused(Refusal.DUPLICATE, "the pool holds this program with this input")
-    return _Candidate(Mode(brief.mode), program, (arguments,), "")
+    return _Candidate(Mode(brief.mode), program, (arguments,), "", complexity(program))
 
 
 def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Candidate:
@@ -199,7 +200,7 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
         raise _Refused(Refusal.REPEATED_INPUT, "two inputs are the same: give different ones")
     if brief.knows(task_key(Mode.INDUCTION, program, calls)):
         raise _Refused(Refusal.DUPLICATE, "the pool holds this program with these inputs")
-    return _Candidate(Mode.INDUCTION, program, calls, message)
+    return _Candidate(Mode.INDUCTION, program, calls, message, complexity(program))
 
 
 def _arguments(text: str, count: int | None) -> tuple[object, ...]:
@@ -247,7 +248,7 @@ def contains_pairs(message: str, pairs: Sequence[tuple[str, str]]) -> bool:
 def _pieces(program: str) -> set[str]:
     """What a program computes, as Python would write it, without spaces: values that it returns or gives names to."""
     pieces: set[str] = set()
-    for node in ast.walk(syntax(program)):
+    for node in quiet.nodes(program):
         value = getattr(node, "value", None)
         if isinstance(node, ast.Return | ast.Assign | ast.AugAssign | ast.NamedExpr | ast.Yield) and value is not None:
             try:
@@ -264,7 +265,7 @@ def _finish(brief: Brief[CodeTask], candidate: _Candidate, run: Run, limits: Lim
         task = _task(candidate, run, limits)
     except _Refused as refused:
         return _refused(refused.refusal, refused.reason)
-    metrics = complexity(task.program) | {"novelty": brief.novelty(task.features())}
+    metrics = {**candidate.complexity, "novelty": brief.novelty(task.features())}
     return Verdict(Outcome.ACCEPTED, "a new task", task=task, metrics=metrics)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from dataclasses import dataclass
 
 from azr_sandbox import NotPlainData, quiet, values
@@ -67,9 +68,8 @@ def defines_entry(source: str) -> bool:
 
 def has_plain_entry(source: str) -> bool:
     """Whether the entry is one undecorated function at the top level, and its name is bound nowhere else."""
-    tree = syntax(source)
     bound = 0
-    for node in ast.walk(tree):
+    for node in quiet.nodes(source):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 bound += name == ENTRY
@@ -81,12 +81,14 @@ def has_plain_entry(source: str) -> bool:
                 bound += ENTRY in names
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 bound += name == ENTRY
-    plain = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == ENTRY]
+    plain = [node for node in syntax(source).body if isinstance(node, ast.FunctionDef) and node.name == ENTRY]
     return bound == 1 and len(plain) == 1 and not plain[0].decorator_list
 
 
 def _whole(text: str) -> str:
-    return text.strip("\n")
+    """The text, without what indents all of it: an answer after `? =` begins with a space."""
+    bare = text.strip("\n")
+    return textwrap.dedent(bare) if bare[:1].isspace() else bare
 
 
 def _cut(text: str) -> str:

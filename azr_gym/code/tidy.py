@@ -6,7 +6,9 @@ import ast
 import io
 import tokenize
 
-from .normal import form, syntax
+from azr_sandbox import quiet
+
+from .normal import form
 
 
 def without_remarks(source: str) -> str:
@@ -15,8 +17,8 @@ def without_remarks(source: str) -> str:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: Python can not read it.
     """
-    lines, tree = source.split("\n"), syntax(source)
-    docs = [part for node in ast.walk(tree) for part in _remarks(node)]
+    lines = source.split("\n")
+    docs = [part for node in quiet.nodes(source) for part in _remarks(node)]
     if not docs and "#" not in source:
         return source
     try:

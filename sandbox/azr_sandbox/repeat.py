@@ -158,9 +158,10 @@ class Plan:
             if self.give_up:
                 found += [ended] * rest
                 rest = 0
-        cost, costs = _cost(job.verdict, found), self.costs[job.program]
         for call, outcome in zip(order, found, strict=False):
             outcomes[call].append(outcome)
+        cost, costs = _cost(job.verdict, found), self.costs[job.program]
+        for call in set(order[: len(found)]):
             costs[call] = _dearer(costs[call], cost)
         left = order[len(order) - rest :] if rest else ()
         for start in range(0, len(left), _RESUMED):

@@ -13,6 +13,7 @@ import functools
 import importlib
 import re
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,10 +87,10 @@ def screen(source: str) -> Finding | None:
     if type(source) is not str:
         raise BadProgram(f"a source must be text, not {type(source).__name__}")
     try:
-        tree = quiet.parse(source)
+        nodes = quiet.nodes(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         return Finding(Rule.SYNTAX, str(error)[:200], getattr(error, "lineno", None))
-    look = _Look(tree)
+    look = _Look(nodes)
     for node in look.nodes:
         finding = look.at(node)
         if finding is not None:
@@ -106,11 +107,18 @@ def _public(module: str) -> frozenset[str]:
     return frozenset(own | {name.rpartition(".")[2] for name in ALLOWED_MODULES if name.startswith(module + ".")})
 
 
+# The kinds of nodes that say anything here: half of a tree are operators, loads and stores.
+_TELLING = frozenset({
+    ast.Name, ast.Constant, ast.Call, ast.Attribute, ast.arg, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
+    ast.Import, ast.ImportFrom, ast.AnnAssign, ast.MatchClass,
+})  # fmt: skip
+
+
 class _Look:
     """One source, looked at node by node."""
 
-    def __init__(self, tree: ast.AST) -> None:
-        self.nodes = list(ast.walk(tree))
+    def __init__(self, nodes: Iterable[ast.AST]) -> None:
+        self.nodes = [node for node in nodes if type(node) in _TELLING]
         self.modules: dict[str, str] = {}  # what a name stands for
         self.privates = set(_PLAIN_PRIVATES)  # names with an underscore that the program itself defines
         rebound = set[str]()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from azr_gym.code import generate
+from azr_gym.code import flow, generate
 from azr_gym.code.flow import idle_parameters
 
 
@@ -272,6 +272,18 @@ def test_changing_what_is_idle_never_changes_the_result(seed: int) -> None:
                 assert None in (before, after) or before == after, source
                 tried += before is not None
     assert tried > 50
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_quick_look_finds_no_more_than_the_whole_one(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice, rng = random.Random(seed), np.random.default_rng(seed)
+    sources = [generate.sample(rng, level=1 + number % 5).source for number in range(100)]
+    for _ in range(100):
+        lines = [*block(dice), f"return {dice.choice(NAMES)}"]
+        sources.append("def f(a, b):\n" + "\n".join("    " + line for line in lines))
+    quick = [idle(source) for source in sources]
+    monkeypatch.setattr(flow, "_given_back", lambda function: set())
+    assert [idle(source) for source in sources] == quick
 
 
 def test_with_very_many_names_each_is_said_to_reach() -> None:

@@ -1,0 +1,207 @@
+"""Every setting of a run, with its default and the reason for it: `azr train --help` is made from this page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from azr_gym.errors import BadArgument
+from azr_gym.rewards import Learnability, Reward
+from azr_gym.roles import PromptStyle, Role, choose
+
+from .hf import Template
+from .loss import KL
+from .presets import Preset, preset
+
+Options = Annotated[dict[str, Any], tyro.conf.arg(metavar="JSON", constructor=json.loads)]
+
+
+class Proposer(StrEnum):
+    """Whose weights propose."""
+
+    SHARED = "shared"  # one policy for both roles: the paradigm
+    COPY = "copy"  # weights of its own, trained on proposals alone
+    FROZEN = "frozen"  # the base, never trained
+    GENERATOR = "generator"  # nobody: tasks come from the environment's generator
+
+
+class Seeding(StrEnum):
+    """What the pool begins with."""
+
+    GENERATOR = "generator"  # tasks of the environment's generator
+    PROPOSER = "proposer"  # what the base itself proposes, before anything is trained
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run. Numbers that are marked (prototype) made small models learn, and without them they collapsed.
+
+    Attributes:
+        model: a name of `bases`, a transformers directory, or a name that the hub knows.
+        out: the run's folder.
+        iterations: propose, solve, update: so many times.
+        seed: of everything: the same settings and seed give the same run on the same machine.
+        env: id of a registered environment that keeps the contract of this suite.
+        env_options: for the environment, as JSON: such as {"level": [1, 2]}.
+        modes: which of its modes to play; none named: all.
+        prompt_style: "compact" for small models, "full" for pretrained ones.
+        template: how a prompt is put to the model: "plain", "chat" or "r1".
+        proposals: per mode and iteration.
+        tasks: to solve, per mode and iteration; what proposals do not fill comes from the pool.
+        n_rollouts: attempts at each task: they measure its difficulty and train the solver.
+        n_references: tasks of the pool that a proposer is shown.
+        seed_tasks: in the pool at the start, per mode.
+        seeding: "generator" or "proposer".
+        pool_capacity: tasks of each mode; the oldest go first. A proposal that the pool holds is a duplicate.
+        proposer: "shared", "copy", "frozen" or "generator".
+        algorithm: a row of `presets.PRESETS`.
+        reward: a row of `azr_gym.rewards`.
+        learnability: "1-p" or "4p(1-p)".
+        reward_weight: the lambda of reward "lambda".
+        lr: AdamW's, constant after the warm-up. 6e-4 suits a million parameters; 1e-6 is the paper's for 7 billion.
+        warm_up: iterations.
+        steps: optimizer steps per iteration; 1 is strictly on-policy.
+        max_grad_norm: gradients are clipped to it.
+        proposer_weight: of the proposers' advantages (prototype). The paper has 1.
+        proposer_kl: weight of the proposers' KL to the base (prototype): it keeps them diverse. The paper has 0.
+        share_credit: a proposal's learnability is divided among the iteration's proposals of the same structure
+            (prototype).
+        skip_equal: solver groups in which every attempt had the same reward teach nothing, and are not run through
+            the model (prototype: less than half the work).
+        refill: where less than half of the groups teach something, so many more rounds of tasks are drawn from the
+            pool, those that are solved sometimes first.
+        base_floor: the least share of seed tasks that the base must solve; 0 trains whatever it is. From .04 every
+            run of the prototype collapsed, from .23 none did.
+        temperature: of sampling, in training.
+        max_new_tokens: of a reply.
+        max_rows: replies that are sampled at once.
+        update_tokens: tokens that are run through the model at once, padding included.
+        shared_prompt: run a prompt once for all its replies, with gradient. Off with gradient checkpointing.
+        gradient_checkpointing: less memory, more time.
+        dtype: of the weights: "float32", "bfloat16" or "auto".
+        device: "cpu", "cuda" or "auto".
+        threads: of torch on a CPU; a second one made small models slower.
+        lora_rank: above 0: train adapters of that rank (extra `lora`), and not the weights.
+        eval_every: iterations between evaluations; there is one before and one after in any case. 0: only these.
+        eval_tasks: held-out tasks per mode and split.
+        eval_samples: attempts at each.
+        eval_splits: of the environment: "test", "ood".
+        checkpoint_every: iterations; there is one at the end in any case.
+        keep_samples: rollouts per iteration that are kept to be read, per mode and role.
+        tensorboard: write its files too.
+        track: "wandb" or "trackio": send the metrics there too.
+        shuffle_rewards: a control: rewards are dealt out at random inside their group. Nothing should be learned.
+    """
+
+    model: str = "code"
+    out: Path = Path("runs/selfplay")
+    iterations: int = 200
+    seed: int = 0
+
+    env: str = "CodeTriplet-v0"
+    env_options: Options = field(default_factory=dict)
+    modes: tuple[str, ...] = ()
+    prompt_style: PromptStyle = PromptStyle.COMPACT
+    template: Template = Template.PLAIN
+
+    proposals: int = 16
+    tasks: int = 16
+    n_rollouts: int = 8
+    n_references: int = 2
+    seed_tasks: int = 64
+    seeding: Seeding = Seeding.GENERATOR
+    pool_capacity: int = 16_384
+
+    proposer: Proposer = Proposer.SHARED
+    algorithm: str = "trr++"
+    reward: Reward = Reward.AZR
+    learnability: Learnability = Learnability.INVERSE
+    reward_weight: float = 1.0
+    lr: float = 6e-4
+    warm_up: int = 5
+    steps: int = 2
+    max_grad_norm: float = 1.0
+    proposer_weight: float = 0.3
+    proposer_kl: float = 0.2
+    share_credit: bool = True
+    skip_equal: bool = True
+    refill: int = 1
+    base_floor: float = 0.1
+
+    temperature: float = 1.0
+    max_new_tokens: int = 128
+    max_rows: int = 1024
+    update_tokens: int = 16_384
+    shared_prompt: bool = True
+    gradient_checkpointing: bool = False
+    dtype: str = "float32"
+    device: str = "auto"
+    threads: int = 1
+    lora_rank: int = 0
+
+    eval_every: int = 0
+    eval_tasks: int = 150
+    eval_samples: int = 8
+    eval_splits: tuple[str, ...] = ("test", "ood")
+    checkpoint_every: int = 50
+    keep_samples: int = 2
+    tensorboard: bool = True
+    track: str | None = None
+    shuffle_rewards: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("prompt_style", PromptStyle),
+            ("template", Template),
+            ("seeding", Seeding),
+            ("proposer", Proposer),
+            ("reward", Reward),
+            ("learnability", Learnability),
+        ):
+            object.__setattr__(self, name, choose(kind, getattr(self, name), name))
+        preset(self.algorithm)
+        for name in ("iterations", "proposals", "tasks", "n_rollouts", "seed_tasks", "steps", "eval_tasks"):
+            if getattr(self, name) < 1:
+                raise BadArgument(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.n_rollouts < 2:
+            raise BadArgument("n_rollouts must be at least 2: one attempt says nothing of a task's difficulty")
+        if self.temperature <= 0:
+            raise BadArgument("temperature must be above 0 in training: without chance nothing is explored")
+
+    @property
+    def kl_weight(self) -> dict[Role, float]:
+        """Of each role's KL to the base, as a loss: the algorithm's, and for proposers at least `proposer_kl`."""
+        own = preset(self.algorithm).kl_weight
+        return {Role.SOLVE: own, Role.PROPOSE: max(own, self.proposer_kl)}
+
+    @property
+    def row(self) -> Preset:
+        """The algorithm; its KL has weight 1 here, for `kl_weight` is given with each sequence."""
+        row = preset(self.algorithm)
+        kind = row.kl if row.kl_weight else KL.K3_RATIO
+        return replace(row, kl=kind, kl_weight=float(any(self.kl_weight.values())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as config.json holds it."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Config:
+        """What `to_json` wrote.
+
+        Raises:
+            BadArgument: a setting that this version does not know.
+        """
+        known = {one.name for one in fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise BadArgument(f"these settings are unknown to this version of azr-gym: {', '.join(unknown)}")
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**{**given, "out": Path(given.get("out", cls.out))})

@@ -1,0 +1,85 @@
+"""What a small base model reads before it plays: the code room's generator, worded as the room words its prompts.
+
+Every program gives six examples, one for each role in each mode. Some answers think first: the values of the
+variables, statement by statement, between think tags; in abduction from the output backwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from azr_gym.code import prompts
+from azr_gym.code.generate import Sample, sample
+from azr_gym.code.room import mixed
+from azr_gym.code.triplet import InductionTask, Mode, Triplet
+from azr_gym.roles import PromptStyle, Role
+from azr_gym.room import Brief
+
+from .tokenizer import THINK, THOUGHT
+
+COMPACT = PromptStyle.COMPACT
+THOUGHT_SHARE = 0.3  # of the answers about programs with more than one statement
+MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
+PAIRS = (6, 10)  # of an induction task
+PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt, and what a good agent writes after it."""
+
+    role: Role
+    mode: Mode
+    prompt: str
+    answer: str
+
+
+def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
+    """Examples without end, of training programs only. A function of the generator's state.
+
+    Args:
+        rng: a numpy generator.
+        levels: of `azr_gym.code.generate.sample`; each equally often, so name one twice to have it twice as often.
+    """
+    shown: deque[Triplet] = deque(maxlen=32)  # what references are drawn from
+    while True:
+        pairs = int(rng.choice(PAIRS))
+        made = sample(rng, level=int(rng.choice(levels)), n_inputs=pairs)
+        triplet = Triplet.of(Mode.DEDUCTION, made.source, made.inputs[0], made.outputs[0])
+        for example in _examples(rng, made, triplet, shown):
+            if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:
+                yield example
+        shown.append(triplet)
+
+
+def _examples(rng: np.random.Generator, made: Sample, triplet: Triplet, shown: Sequence[Triplet]) -> Iterator[Example]:
+    for mode in (Mode.DEDUCTION, Mode.ABDUCTION):
+        task = Triplet(mode, triplet.program, triplet.arguments, triplet.output)
+        thought = _thought(made, mode) if rng.random() < THOUGHT_SHARE else ""
+        yield Example(Role.SOLVE, mode, prompts.solve(task, COMPACT), f"{thought} {prompts.answer(task, COMPACT)}")
+        asked = prompts.propose(Brief(mode, _references(rng, shown)), 0, COMPACT)
+        yield Example(Role.PROPOSE, mode, asked, prompts.proposal(task.program, task.arguments, COMPACT))
+    if pairs := mixed(list(zip(made.inputs, made.outputs, strict=True))):
+        message = prompts.ANY_HINT if rng.random() < 0.5 else ""
+        induction = InductionTask.of(made.source, pairs, message)
+        yield Example(Role.SOLVE, Mode.INDUCTION, prompts.solve(induction, COMPACT), f" {made.source}")
+        inputs = [arguments for arguments, _ in induction.pairs]
+        asked = prompts.propose(Brief(Mode.INDUCTION, subject=triplet), len(inputs), COMPACT)
+        yield Example(Role.PROPOSE, Mode.INDUCTION, asked, prompts.inputs_proposal(inputs, prompts.ANY_HINT, COMPACT))
+
+
+def _references(rng: np.random.Generator, shown: Sequence[Triplet]) -> tuple[Triplet, ...]:
+    count = min(len(shown), int(rng.integers(MAX_REFERENCES + 1)))
+    return tuple(dict.fromkeys(shown[int(rng.integers(len(shown)))] for _ in range(count)))
+
+
+def _thought(made: Sample, mode: Mode) -> str:
+    """The values on the way to the output, or back from it; nothing where there is no way."""
+    steps = [f"{name} = {value!r}" for name, value in made.trace[:-1]]
+    if not steps:
+        return ""
+    return f"{THINK}{chr(10).join(steps if mode is Mode.DEDUCTION else reversed(steps))}{THOUGHT}"

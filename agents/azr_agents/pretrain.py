@@ -1,0 +1,350 @@
+"""Makes a small base model from nothing: a tokenizer, a transformers architecture, and one pass over the `corpus`.
+
+A base must be able to play before self-play can teach it: from bases that solved a few percent every run collapsed.
+The recipe is seeded. On a GPU each length of batch is one CUDA graph, forward, backward and optimizer in one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from azr_gym.errors import BadArgument
+from azr_gym.roles import Role
+
+from .corpus import examples
+from .tokenizer import train_tokenizer
+
+BUCKET = 32  # batches are padded to a multiple of it
+MAX_LENGTH = 384  # longer examples are left out: fewer than one in a thousand
+SHARD = 4096  # examples that one process makes at a time
+WARM_UP = 100  # steps
+SOLVE_WEIGHT, PROPOSE_WEIGHT, PROMPT_WEIGHT = 1.0, 0.3, 0.1  # of a token in the loss
+
+Tick = Callable[[str, int, int], None]  # what is counted, how many are done, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The shape of a Llama: width, layers, heads, inner width; and the learning rate that suits it."""
+
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    lr: float
+
+
+SIZES = {  # parameters with a vocabulary of 512
+    "xs": Size(96, 3, 3, 256, 3e-3),  # 0.38 million
+    "s": Size(128, 4, 4, 384, 2e-3),  # 0.92 million
+    "m": Size(256, 4, 4, 768, 1e-3),  # 3.5 million
+    "l": Size(512, 6, 8, 1536, 6e-4),  # 21 million
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a base is made. The same recipe gives the same examples, in the same order.
+
+    Attributes:
+        size: a name of `SIZES`.
+        levels: of the generator; each equally often, so a level that is named twice comes twice as often.
+        examples: how many are made; they are read once.
+        batch_tokens: tokens of a step, padding included.
+        vocab_size: of the tokenizer.
+        context: most tokens of a prompt and its reply, for whoever uses the model.
+        seed: of the examples, their order and the weights.
+    """
+
+    size: str = "xs"
+    levels: tuple[int, ...] = (1, 2, 2, 3)
+    examples: int = 4_000_000
+    batch_tokens: int = 32_768
+    vocab_size: int = 512
+    context: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise BadArgument(f"size must be one of {list(SIZES)}, not {self.size!r}")
+        if min(self.examples, self.batch_tokens // MAX_LENGTH) < 1:
+            raise BadArgument(f"examples must be above 0, and batch_tokens at least {MAX_LENGTH}")
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Examples as tokens, one after another: example i is `ids[start[i] : start[i + 1]]`."""
+
+    ids: NDArray[np.uint16]
+    start: NDArray[np.int64]
+    prompt: NDArray[np.int64]  # tokens of each prompt
+    weight: NDArray[np.float32]  # of each answer's tokens
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+
+def make_tokenizer(recipe: Recipe) -> Any:
+    """The tokenizer of a recipe."""
+    some = itertools.islice(examples(np.random.default_rng([recipe.seed, 0]), recipe.levels), 12_000)
+    return train_tokenizer((one.prompt + one.answer for one in some), recipe.vocab_size, recipe.context)
+
+
+def make_corpus(recipe: Recipe, tokenizer: Any, processes: int = 1, tick: Tick | None = None) -> Corpus:
+    """Make the examples of a recipe, in as many processes; how many changes nothing."""
+    jobs = [
+        (recipe, tokenizer, shard, min(SHARD, recipe.examples - shard * SHARD))
+        for shard in range(math.ceil(recipe.examples / SHARD))
+    ]
+    shards = []
+    for number, shard in enumerate(_parallel(jobs, processes), 1):
+        shards.append(shard)
+        if tick is not None:
+            tick("examples", min(number * SHARD, recipe.examples), recipe.examples)
+    lengths = np.concatenate([np.diff(shard.start) for shard in shards])
+    return Corpus(
+        np.concatenate([shard.ids for shard in shards]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.concatenate([shard.prompt for shard in shards]),
+        np.concatenate([shard.weight for shard in shards]),
+    )
+
+
+def _parallel(jobs: Sequence[tuple[Any, ...]], processes: int) -> Iterator[Corpus]:
+    if processes == 1:
+        yield from map(_shard, jobs)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as workers:
+        yield from workers.map(_shard, jobs)
+
+
+def _shard(job: tuple[Recipe, Any, int, int]) -> Corpus:
+    recipe, tokenizer, number, count = job
+    made = list(itertools.islice(examples(np.random.default_rng([recipe.seed, 1, number]), recipe.levels), count))
+    prompts = tokenizer([one.prompt for one in made])["input_ids"]
+    answers = tokenizer([one.answer for one in made])["input_ids"]
+    kept = [
+        (prompt, [*answer, tokenizer.eos_token_id], SOLVE_WEIGHT if one.role is Role.SOLVE else PROPOSE_WEIGHT)
+        for one, prompt, answer in zip(made, prompts, answers, strict=True)
+        if len(prompt) + len(answer) < MAX_LENGTH
+    ]
+    ids = [np.array(prompt + answer, np.uint16) for prompt, answer, _ in kept]
+    return Corpus(
+        np.concatenate(ids),
+        np.concatenate([[0], np.cumsum([len(one) for one in ids])]),
+        np.array([len(prompt) for prompt, _, _ in kept], np.int64),
+        np.array([weight for _, _, weight in kept], np.float32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tokens padded to the right, and each one's weight in the loss; both (rows, length)."""
+
+    ids_bl: NDArray[np.int64]
+    weight_bl: NDArray[np.float32]
+
+
+def count_batches(corpus: Corpus, recipe: Recipe) -> int:
+    """How many `batches` there are."""
+    sizes, members = np.unique(_padded(corpus), return_counts=True)
+    return int((members // np.maximum(1, recipe.batch_tokens // sizes)).sum())
+
+
+def _padded(corpus: Corpus) -> NDArray[np.int64]:
+    return -(-np.diff(corpus.start) // BUCKET) * BUCKET
+
+
+def batches(corpus: Corpus, recipe: Recipe) -> Iterator[Batch]:
+    """Every example once, in batches of examples of one length, in a seeded order. What fills no batch is left out."""
+    rng = np.random.default_rng([recipe.seed, 2])
+    lengths = _padded(corpus)
+    groups: list[tuple[int, NDArray[np.int64]]] = []
+    for length in np.unique(lengths):
+        rows = max(1, recipe.batch_tokens // int(length))
+        members = rng.permutation(np.flatnonzero(lengths == length))
+        whole = members[: len(members) // rows * rows].reshape(-1, rows)
+        groups += [(int(length), group) for group in whole]
+    for place in rng.permutation(len(groups)):
+        length, group = groups[int(place)]
+        yield _batch(corpus, group, length)
+
+
+def _batch(corpus: Corpus, members: NDArray[np.int64], length: int) -> Batch:
+    start, size = corpus.start[members], np.diff(corpus.start)[members]
+    place = np.arange(length)
+    inside = place < size[:, None]
+    ids = np.where(inside, corpus.ids[np.minimum(start[:, None] + place, len(corpus.ids) - 1)], 0)
+    answer = place >= corpus.prompt[members][:, None]
+    weight = np.where(answer, corpus.weight[members][:, None], PROMPT_WEIGHT) * inside
+    return Batch(ids.astype(np.int64), weight.astype(np.float32))
+
+
+def make_model(recipe: Recipe, tokenizer: Any) -> Any:
+    """A Llama with random weights."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    size = SIZES[recipe.size]
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.width,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        intermediate_size=size.inner,
+        max_position_embeddings=recipe.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+
+
+class Trainer:
+    """The weights, their optimizer, and one step; on a GPU one CUDA graph for each shape of batch."""
+
+    def __init__(self, model: Any, lr: float, steps: int) -> None:
+        self.model, self.peak, self.steps, self.done = model.train(), lr, steps, 0
+        self.device = next(model.parameters()).device
+        self.on_gpu = self.device.type == "cuda"
+        # A number would be baked into the graph at its first value; only a tensor on the device can change.
+        self.lr = torch.tensor(0.0, device=self.device) if self.on_gpu else 0.0
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=self.lr, betas=(0.9, 0.98), weight_decay=0.01, capturable=self.on_gpu
+        )
+        self._graphs: dict[tuple[int, ...], tuple[Any, Tensor, Tensor, Tensor]] = {}
+
+    def step(self, batch: Batch) -> Tensor:
+        """Learn from a batch; gives its loss, on the device."""
+        self.done += 1
+        now = self.peak * schedule(self.done, self.steps)
+        ids, weight = torch.from_numpy(batch.ids_bl), torch.from_numpy(batch.weight_bl)
+        if not self.on_gpu:
+            for group in self.optimizer.param_groups:
+                group["lr"] = now
+            return self._learn(ids, weight)
+        self.lr.fill_(now)  # type: ignore[union-attr]
+        if tuple(ids.shape) not in self._graphs:
+            self._graphs[tuple(ids.shape)] = self._capture(ids.to(self.device), weight.to(self.device))
+        graph, held_ids, held_weight, loss = self._graphs[tuple(ids.shape)]
+        held_ids.copy_(ids, non_blocking=True)
+        held_weight.copy_(weight, non_blocking=True)
+        graph.replay()
+        return loss
+
+    def _learn(self, ids_BL: Tensor, weight_BL: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_gpu, cache_enabled=False):
+            logits = self.model(input_ids=ids_BL, use_cache=False).logits[:, :-1]
+        weight = weight_BL[:, 1:].flatten()
+        losses = functional.cross_entropy(logits.float().flatten(0, 1), ids_BL[:, 1:].flatten(), reduction="none")
+        loss = (losses * weight).sum() / weight.sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _capture(self, ids: Tensor, weight: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+        """Record a step. Recording runs nothing, but its warm-up does: the weights are put back."""
+        kept = {name: value.clone() for name, value in self.model.state_dict().items()}
+        moments = {key: {k: v.clone() for k, v in state.items()} for key, state in self.optimizer.state.items()}
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._learn(ids, weight)
+        torch.cuda.current_stream().wait_stream(side)
+        self.optimizer.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            loss = self._learn(ids, weight)
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                value.copy_(kept[name])
+            for key, state in self.optimizer.state.items():
+                for name, value in state.items():
+                    value.copy_(moments[key][name]) if key in moments else value.zero_()
+        return graph, ids, weight, loss
+
+
+def schedule(step: int, steps: int) -> float:
+    """The share of the learning rate at a step: a warm-up, then half a cosine down to a twentieth."""
+    rest = (step - WARM_UP) / max(1, steps - WARM_UP)
+    return step / WARM_UP if step < WARM_UP else 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, rest)))
+
+
+def make_base(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    device: str = "cpu",
+    processes: int = 1,
+    tick: Tick | None = None,
+) -> Path:
+    """Make a base from nothing, and write it as a transformers directory in bfloat16, with its recipe and its log.
+
+    Args:
+        recipe: what is wanted.
+        out: the directory; made where it is not there.
+        device: "cpu" or "cuda".
+        processes: that make examples.
+        tick: called with what is counted ("examples" or "steps"), how many are done, and of how many.
+
+    Returns:
+        The directory.
+    """
+    tokenizer = make_tokenizer(recipe)
+    corpus = make_corpus(recipe, tokenizer, processes, tick)
+    return train_base(recipe, tokenizer, corpus, out, device, tick)
+
+
+def train_base(
+    recipe: Recipe,
+    tokenizer: Any,
+    corpus: Corpus,
+    out: str | os.PathLike[str],
+    device: str = "cpu",
+    tick: Tick | None = None,
+) -> Path:
+    """The second half of `make_base`: for several sizes of one corpus."""
+    folder, started = Path(out), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    model, steps = make_model(recipe, tokenizer).to(device), count_batches(corpus, recipe)
+    trainer, log = Trainer(model, SIZES[recipe.size].lr, steps), []
+    for batch in batches(corpus, recipe):
+        loss = trainer.step(batch)
+        if trainer.done % max(1, steps // 100) == 0:
+            log.append({"step": trainer.done, "loss": round(float(loss), 4)})
+            if tick is not None:
+                tick("steps", trainer.done, steps)
+    model.eval().to(torch.bfloat16).cpu().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    record = {
+        "recipe": asdict(recipe),
+        "parameters": model.num_parameters(),
+        "tokens": len(corpus.ids),
+        "steps": steps,
+        "seconds": round(time.perf_counter() - started, 1),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "log": log,
+    }
+    (folder / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
+    return folder

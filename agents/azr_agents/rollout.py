@@ -1,0 +1,224 @@
+"""Plays: prompts go to an agent, its replies to the environments. The only module of the learner that steps one.
+
+Everything is judged in batches, one step of one vector environment for each mode and role. The environments are reset
+with seeds of their own each time, so that an iteration is a function of its seed, the pool and the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Self
+
+import gymnasium as gym
+
+from azr_gym.agent import Agent, Reply, ask
+from azr_gym.batch import BatchTaskEnv
+from azr_gym.errors import BadArgument
+from azr_gym.pool import TaskPool
+from azr_gym.roles import Outcome, Role
+from azr_gym.task import Task
+
+from .config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A reply and what became of it.
+
+    Attributes:
+        role: who wrote it.
+        mode: of the task.
+        prompt: what was asked.
+        reply: the object that the agent gave.
+        outcome: what the environment said.
+        reason: why, in words.
+        reward: of the environment's preset; a proposal's is completed when its task has been tried.
+        task: what was solved, or what an accepted proposal became.
+        metrics: of an accepted task.
+    """
+
+    role: Role
+    mode: str
+    prompt: str
+    reply: Reply
+    outcome: Outcome
+    reason: str
+    reward: float
+    task: Task | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def correct(self) -> bool:
+        """Whether a solver's answer was right."""
+        return self.outcome is Outcome.CORRECT
+
+
+class Stopwatch:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Add what has gone by since the last lap."""
+        now = perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._started
+        self._started = now
+
+
+class Arena:
+    """The environments of a run, all over one pool.
+
+    Args:
+        config: the run's settings.
+        pool: what proposers are shown, what a proposal must differ from, and where tasks are filled up from. Nothing
+            is written to it here.
+
+    Raises:
+        BadArgument: the environment can not be played so.
+    """
+
+    def __init__(self, config: Config, pool: TaskPool[Any]) -> None:
+        self.config, self.pool, self.watch = config, pool, Stopwatch()
+        self._open = ExitStack()
+        with ExitStack() as stack:
+            self.modes = config.modes or _modes(config)
+            self._propose = {
+                mode: stack.enter_context(closing(_make(config, config.proposals, "propose", mode, pool)))
+                for mode in self.modes
+            }
+            self._solve: dict[int, BatchTaskEnv] = {}
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._open.close()
+
+    def propose(self, agent: Agent, seed: int) -> list[Rollout]:
+        """`config.proposals` proposals in each mode, from one call of the agent."""
+        self.watch.lap("rest")
+        asked = {mode: envs.reset(seed=seed + 1_000_003 * place)[0] for place, (mode, envs) in enumerate(self._each())}
+        self.watch.lap("execute")
+        prompts = [prompt for mode in self.modes for prompt in asked[mode]]
+        replies = [group[0] for group in _ask_apart(agent, prompts, seed)]
+        self.watch.lap("rollout")
+        made: list[Rollout] = []
+        for place, (mode, envs) in enumerate(self._each()):
+            part = replies[place * self.config.proposals : (place + 1) * self.config.proposals]
+            made += _judged(envs, Role.PROPOSE, asked[mode], part, [mode] * len(part))
+        self.watch.lap("execute")
+        return made
+
+    def solve(self, agent: Agent, tasks: Sequence[Task], seed: int) -> list[list[Rollout]]:
+        """`config.n_rollouts` attempts at each task, from one call of the agent: a list per task."""
+        n = self.config.n_rollouts
+        if not tasks:
+            return []
+        self.watch.lap("rest")
+        envs = self._solvers(len(tasks) * n)
+        prompts = envs.reset(seed=seed, options={"tasks": [task for task in tasks for _ in range(n)]})[0]
+        self.watch.lap("execute")
+        replies = [reply for group in ask(agent, prompts[::n], n, seed) for reply in group]
+        self.watch.lap("rollout")
+        modes = [str(task.mode) for task in tasks for _ in range(n)]
+        made = _judged(envs, Role.SOLVE, prompts, replies, modes, [task for task in tasks for _ in range(n)])
+        self.watch.lap("execute")
+        return [made[start : start + n] for start in range(0, len(made), n)]
+
+    def fresh(self, count: int, seed: int) -> list[Any]:
+        """Training tasks of the environment's generator, `count` of each mode."""
+        made: list[Any] = []
+        for place, mode in enumerate(self.modes):
+            with closing(_make(self.config, count, "solve", mode, None)) as envs:
+                envs.reset(seed=seed + 1_000_003 * place)
+                made += [episode.task for episode in envs.episodes]
+        return made
+
+    def _each(self) -> list[tuple[str, BatchTaskEnv]]:
+        return list(self._propose.items())
+
+    def _solvers(self, count: int) -> BatchTaskEnv:
+        """The environment that judges so many answers at once."""
+        if count not in self._solve:
+            made = _make(self.config, count, "solve", tuple(self.modes), None)
+            self._solve[count] = self._open.enter_context(closing(made))
+        return self._solve[count]
+
+
+def _ask_apart(agent: Agent, prompts: Sequence[str], seed: int) -> list[list[Reply]]:
+    """One reply to each prompt. Equal prompts get different replies: they are one prompt asked several times."""
+    counts: dict[str, int] = {}
+    for prompt in prompts:
+        counts[prompt] = counts.get(prompt, 0) + 1
+    groups: dict[str, list[Reply]] = {}
+    for size in sorted(set(counts.values())):
+        same = [prompt for prompt, count in counts.items() if count == size]
+        groups |= dict(zip(same, ask(agent, same, size, seed), strict=True))
+    taken = {prompt: iter(group) for prompt, group in groups.items()}
+    return [[next(taken[prompt])] for prompt in prompts]
+
+
+def _judged(
+    envs: BatchTaskEnv,
+    role: Role,
+    prompts: Sequence[str],
+    replies: Sequence[Reply],
+    modes: Sequence[str],
+    tasks: Sequence[Task] | None = None,
+) -> list[Rollout]:
+    _, rewards, _, _, infos = envs.step([reply.text for reply in replies])
+    metrics = infos.get("metrics", {})
+    return [
+        Rollout(
+            role,
+            modes[index],
+            prompts[index],
+            reply,
+            infos["outcome"][index],
+            infos["reason"][index],
+            float(rewards[index]),
+            tasks[index] if tasks is not None else infos["task"][index],
+            {name: float(metrics[name][index]) for name in _names(metrics) if metrics[f"_{name}"][index]},
+        )
+        for index, reply in enumerate(replies)
+    ]
+
+
+def _names(metrics: Mapping[str, Any]) -> list[str]:
+    return [name for name in metrics if not name.startswith("_")]
+
+
+def _modes(config: Config) -> tuple[str, ...]:
+    with closing(_make(config, 1, "solve", None, None)) as envs:
+        return tuple(str(mode) for mode in envs.game.room.modes)
+
+
+def _make(
+    config: Config, count: int, role: str, mode: str | tuple[str, ...] | None, pool: TaskPool[Any] | None
+) -> BatchTaskEnv:
+    options: dict[str, Any] = {"role": role, "reward": config.reward, "prompt_style": config.prompt_style}
+    options |= {"learnability": config.learnability, "reward_weight": config.reward_weight}
+    options |= {} if mode is None else {"mode": mode}
+    options |= {} if pool is None else {"pool": pool}
+    if role == Role.PROPOSE:
+        options["n_references"] = config.n_references
+    try:
+        made = gym.make_vec(
+            config.env, num_envs=count, autoreset_mode="Disabled", **(options | config.env_options)
+        ).unwrapped
+    except (TypeError, gym.error.Error) as error:
+        raise BadArgument(f"{config.env} can not be played by both roles, as a batch of texts: {error}") from error
+    if not isinstance(made, BatchTaskEnv):
+        made.close()
+        raise BadArgument(f"{config.env} is not an environment of texts: take one such as CodeTriplet-v0")
+    return made

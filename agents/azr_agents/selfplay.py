@@ -1,0 +1,286 @@
+"""One iteration of self-play, from top to bottom: the page to read first.
+
+Propose, solve, learnability, advantages, update (arXiv 2505.03335, algorithm 1). The attempts that measure a task's
+difficulty are also what the solver learns from. Everything is a function of the weights, the pool, the settings and the
+number of the iteration, so that a run that was stopped goes on exactly as it would have.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from azr_gym import rewards
+from azr_gym.agent import Agent
+from azr_gym.errors import BadArgument
+from azr_gym.pool import TaskPool
+from azr_gym.roles import Role
+from azr_gym.task import Task
+
+from .advantages import Groups, varies
+from .config import Config, Proposer, Seeding
+from .hf import HFAgent, TokenReply
+from .presets import estimate
+from .rollout import Arena, Rollout
+from .update import Batch, Learner
+
+REFILL_BELOW = 0.5  # share of the groups that teach something
+
+
+@dataclass
+class Policy:
+    """Weights, whoever plays with them, and what trains them.
+
+    Attributes:
+        agent: samples.
+        learner: trains the same weights; None where they never change.
+        baseline: state of a running baseline.
+    """
+
+    agent: HFAgent
+    learner: Learner | None
+    baseline: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one iteration played.
+
+    Attributes:
+        proposals: every proposal, its reward completed.
+        groups: the attempts at each task.
+        skipped: share of the groups that taught nothing.
+    """
+
+    proposals: list[Rollout]
+    groups: list[list[Rollout]]
+    skipped: float
+
+
+class SelfPlay:
+    """The loop's state: two policies (or one that plays both roles), the pool and the environments.
+
+    Args:
+        config: the settings.
+        solver: who solves, and is trained.
+        proposer: who proposes: the same object where weights are shared.
+        pool: of tasks.
+        arena: the environments, over the same pool.
+    """
+
+    def __init__(
+        self, config: Config, solver: Policy, proposer: Policy, pool: TaskPool[Any], arena: Arena, iteration: int = 0
+    ) -> None:
+        self.config, self.solver, self.proposer = config, solver, proposer
+        self.pool, self.arena, self.iteration = pool, arena, iteration
+
+    def iterate(self) -> tuple[Round, dict[str, float]]:
+        """Play and learn once.
+
+        Returns:
+            What was played, and the update's metrics.
+        """
+        self.iteration += 1
+        seed = _seed(self.config.seed, self.iteration)
+        proposals = self.propose(seed)
+        groups = self.solve(self.choose_tasks(proposals, seed), seed)
+        played = Round(self.complete(proposals, groups), *self.refill(groups, seed))
+        metrics = self.update(played, seed)
+        self.arena.watch.lap("update")
+        return played, metrics
+
+    def propose(self, seed: int) -> list[Rollout]:
+        """Every mode's proposals in one call of the agent; what is accepted goes to the pool."""
+        if self.config.proposer is Proposer.GENERATOR:
+            return []
+        proposals = self.arena.propose(self.proposer.agent, seed)
+        for one in proposals:
+            if one.task is not None:
+                self.pool.add(one.task, "proposer")
+        return proposals
+
+    def choose_tasks(self, proposals: Sequence[Rollout], seed: int) -> list[Task]:
+        """The accepted tasks, each once; filled up to `tasks` in each mode."""
+        count, rng = self.config.tasks, np.random.default_rng([seed, 1])
+        if self.config.proposer is Proposer.GENERATOR:
+            return self.arena.fresh(count, seed)
+        chosen: list[Task] = []
+        for mode in self.arena.modes:
+            tasks = {one.task.key: one.task for one in proposals if one.task is not None and one.mode == mode}
+            if len(tasks) < count:
+                old = self.pool.sample(rng, 2 * count, mode if self.pool.size(mode) else None)
+                tasks |= {task.key: task for task in old}
+            chosen += [*tasks.values()][:count]
+        return chosen
+
+    def solve(self, tasks: Sequence[Task], seed: int) -> list[list[Rollout]]:
+        """Attempts at each task; the pool remembers how they went."""
+        groups = self.arena.solve(self.solver.agent, tasks, seed)
+        for group in groups:
+            task = group[0].task
+            assert task is not None
+            self.pool.record(task, attempts=len(group), successes=sum(one.correct for one in group))
+        return groups
+
+    def complete(self, proposals: Sequence[Rollout], groups: Sequence[Sequence[Rollout]]) -> list[Rollout]:
+        """Give each accepted proposal the reward for its task's difficulty."""
+        rates = {group[0].task.key: _rate(group) for group in groups if group[0].task is not None}
+        alike = Counter(_kind(one.task) for one in proposals if one.task is not None)
+        config, made = self.config, []
+        for one in proposals:
+            if one.task is not None:
+                worth = rewards.propose_reward(
+                    config.reward, one.outcome, rates.get(one.task.key), config.learnability, config.reward_weight
+                )
+                shared = alike[_kind(one.task)] if config.share_credit and worth > 0 else 1
+                one = replace(one, reward=worth / shared)
+            made.append(one)
+        return made
+
+    def refill(self, groups: list[list[Rollout]], seed: int) -> tuple[list[list[Rollout]], float]:
+        """More tasks from the pool, while too few groups teach something; the groups, and the share that does not."""
+        equal = [_equal(group) for group in groups]
+        for turn in range(self.config.refill if len(self.pool) else 0):
+            if sum(equal) <= (1 - REFILL_BELOW) * len(groups):
+                break
+            rng = np.random.default_rng([seed, 2, turn])
+            drawn = self.pool.sample(rng, sum(equal), None, "learnability")
+            more = self.solve([*{task.key: task for task in drawn}.values()], seed + 1 + turn)
+            groups, equal = groups + more, equal + [_equal(group) for group in more]
+        return groups, sum(equal) / len(equal)
+
+    def update(self, played: Round, seed: int) -> dict[str, float]:
+        """Turn rewards into advantages, one group for each (mode, role), and learn from them."""
+        solved = list(chain.from_iterable(played.groups))
+        rng = np.random.default_rng([seed, 3])
+        if self.proposer is self.solver:
+            return self._learn(self.solver, [*played.proposals, *solved], rng)
+        metrics = self._learn(self.solver, solved, rng)
+        if self.proposer.learner is not None and played.proposals:
+            metrics["kl"] = self._learn(self.proposer, played.proposals, rng)["kl"]
+        return metrics
+
+    def _learn(self, policy: Policy, rollouts: Sequence[Rollout], rng: np.random.Generator) -> dict[str, float]:
+        config, learner = self.config, policy.learner
+        assert learner is not None
+        batch = self.batch(policy, rollouts, rng)
+        warm = min(1.0, self.iteration / max(1, config.warm_up))
+        metrics = learner.learn(batch, config.steps, rng, config.lr * warm) | {"lr": config.lr * warm}
+        policy.agent.version += 1
+        return metrics
+
+    def batch(self, policy: Policy, rollouts: Sequence[Rollout], rng: np.random.Generator) -> Batch:
+        """Advantages of every rollout; then those of groups that teach nothing are left out."""
+        config, learner = self.config, policy.learner
+        assert learner is not None
+        replies = [_tokens(one) for one in rollouts]
+        reward_N = torch.tensor([one.reward for one in rollouts])
+        kinds = [(one.mode, one.role) for one in rollouts]
+        if config.shuffle_rewards:
+            reward_N = _shuffled(reward_N, kinds, rng)
+        mask_NL = torch.nn.utils.rnn.pad_sequence(
+            [torch.ones(len(reply.ids), dtype=torch.bool) for reply in replies], batch_first=True
+        )
+        lp_NL, ref_lp_NL = learner.reference_logprobs(replies) if config.row.reward_kl_weight else (None, None)
+        roles = Groups(*_numbered(kinds, [(mode, role) for mode in self.arena.modes for role in Role]))
+        prompts = Groups(*_numbered([(one.role, one.prompt) for one in rollouts]))
+        advantages_NL, policy.baseline = estimate(
+            config.row, reward_N, mask_NL, roles, prompts, lp_NL, ref_lp_NL, policy.baseline
+        )
+        weight = {Role.SOLVE: 1.0, Role.PROPOSE: config.proposer_weight if policy is self.solver else 1.0}
+        teaches_N = varies(reward_N, prompts)
+        kept = [
+            index
+            for index, one in enumerate(rollouts)
+            if one.role is Role.PROPOSE or teaches_N[index] or not config.skip_equal
+        ]
+        return Batch(
+            [replies[index] for index in kept],
+            [weight[rollouts[index].role] * advantages_NL[index, : len(replies[index].ids)] for index in kept],
+            [config.kl_weight[rollouts[index].role] for index in kept],
+        )
+
+
+def fill(config: Config, pool: TaskPool[Any], arena: Arena, proposer: Agent) -> None:
+    """Fill an empty pool, so that there is something to show and something to solve.
+
+    Raises:
+        BadArgument: the base could not propose a single valid task.
+    """
+    if config.seeding is Seeding.GENERATOR:
+        for task in arena.fresh(config.seed_tasks, _seed(config.seed, 0)):
+            pool.add(task, "seed")
+        return
+    wanted = config.seed_tasks * len(arena.modes)
+    for turn in range(4 * max(1, config.seed_tasks // config.proposals)):
+        for one in arena.propose(proposer, _seed(config.seed, -1 - turn)):
+            if one.task is not None:
+                pool.add(one.task, "proposer")
+        if len(pool) >= wanted:
+            return
+    if not len(pool):
+        raise BadArgument("the base proposed no valid task: take seeding='generator', or a stronger base")
+
+
+def base_strength(config: Config, pool: TaskPool[Any], arena: Arena, agent: Agent) -> float:
+    """Share of attempts at tasks of the pool that the base gets right.
+
+    Raises:
+        BadArgument: it is under `base_floor`.
+    """
+    rng = np.random.default_rng([config.seed, 4])
+    tasks = [task for mode in arena.modes if pool.size(mode) for task in pool.sample(rng, config.tasks, mode)]
+    groups = arena.solve(agent, tasks, _seed(config.seed, 0))
+    share = float(np.mean([one.correct for group in groups for one in group]))
+    if share < config.base_floor:
+        raise BadArgument(
+            f"the base solves {share:.1%} of the tasks that the pool begins with, and base_floor is "
+            f"{config.base_floor:.0%}: from so weak a base self-play collapses. Take a stronger model, easier tasks "
+            "(env_options level), or `azr base` to make one; base_floor=0 trains it all the same"
+        )
+    return share
+
+
+def _seed(seed: int, iteration: int) -> int:
+    """A seed of its own for each iteration of each run."""
+    return int(np.random.SeedSequence([seed, iteration + 2**20]).generate_state(1, np.uint32)[0])
+
+
+def _rate(group: Iterable[Rollout]) -> float:
+    return float(np.mean([one.correct for one in group]))
+
+
+def _equal(group: Sequence[Rollout]) -> bool:
+    return len({one.reward for one in group}) == 1
+
+
+def _kind(task: Task) -> object:
+    """Equal for tasks of one mode that are built alike."""
+    return str(task.mode), task.features() or task.key
+
+
+def _tokens(rollout: Rollout) -> TokenReply:
+    assert isinstance(rollout.reply, TokenReply)
+    return rollout.reply
+
+
+def _numbered(keys: Sequence[Any], known: Sequence[Any] = ()) -> tuple[Tensor, int]:
+    """A number for each key, alike for equal ones; and how many numbers there are."""
+    numbers: Mapping[Any, int] = {key: place for place, key in enumerate(dict.fromkeys([*known, *keys]))}
+    return torch.tensor([numbers[key] for key in keys], dtype=torch.long), len(numbers)
+
+
+def _shuffled(reward_N: Tensor, keys: Sequence[Any], rng: np.random.Generator) -> Tensor:
+    """The same rewards, dealt out anew inside each group."""
+    dealt_N = reward_N.clone()
+    for key in dict.fromkeys(keys):
+        places = np.array([place for place, one in enumerate(keys) if one == key])
+        dealt_N[places] = reward_N[rng.permutation(places)]
+    return dealt_N

@@ -1,0 +1,307 @@
+"""Changes the weights: rollouts with advantages in, optimizer steps done. Knows no environment.
+
+A prompt is run through the model once for all its replies: they stand behind it in one row, and each sees the prompt and
+itself alone. Exact to rounding, and with prompts of 512 tokens a quarter of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from azr_gym.errors import BadArgument
+
+from .distributed import Reduce, alone
+from .hf import TokenReply
+from .loss import count_terms, token_logprobs
+from .presets import Preset, objective
+
+ROW_TOKENS = 256  # more shared prompts, but more pairs of tokens that do not see each other
+
+
+class Pack(NamedTuple):
+    """Replies in B rows of S tokens: a prompt, then replies to it, each of which sees the prompt and itself alone.
+
+    There are K tokens to learn from, of R replies, the longest of L tokens.
+    """
+
+    ids_BS: Tensor
+    owner_BS: Tensor  # 0 a prompt's token, 1.. the reply that a token belongs to, -1 a pad
+    places_BS: Tensor  # positions: each reply's begin where its prompt ends
+    source_K: Tensor  # where in the rows each token is predicted
+    target_K: Tensor  # the token
+    mask_RL: Tensor  # bool, True on tokens; in its order the K tokens stand
+
+
+def pack(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Pack:
+    """Lay replies out.
+
+    Args:
+        replies: the batch.
+        rows: which replies stand in each row: all to one prompt.
+        device: of the tensors.
+    """
+    ids, owner, places, source, target, lengths = [], [], [], list[int](), list[int](), []
+    width = max(_width(replies, row) for row in rows)
+    for number, row in enumerate(rows):
+        prompt = replies[row[0]].prompt_ids
+        line, own, place = list(prompt), [0] * len(prompt), list(range(len(prompt)))
+        for turn, index in enumerate(row, 1):
+            reply = replies[index].ids
+            start = number * width + len(line)
+            source += [number * width + len(prompt) - 1, *range(start, start + len(reply) - 1)]
+            target += reply
+            lengths.append(len(reply))
+            line += reply
+            own += [turn] * len(reply)
+            place += range(len(prompt), len(prompt) + len(reply))
+        for made, values, blank in ((ids, line, 0), (owner, own, -1), (places, place, 0)):
+            made.append(values + [blank] * (width - len(line)))
+    mask_RL = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    parts = (*map(torch.tensor, (ids, owner, places, source, target)), mask_RL)
+    return Pack(*(part.to(device) for part in parts))
+
+
+def lay_out(replies: Sequence[TokenReply], chosen: Iterable[int], budget: int, row: int) -> Iterator[list[list[int]]]:
+    """Cut replies into micro-batches of rows, for `pack`.
+
+    Args:
+        replies: the batch.
+        chosen: which of them.
+        budget: most tokens of a micro-batch, padding included; a longer row makes one of its own.
+        row: most tokens of a row, but each holds at least one reply.
+    """
+    open_rows: dict[tuple[int, ...], list[int]] = {}
+    rows: list[list[int]] = []
+    for index in chosen:
+        prompt = replies[index].prompt_ids
+        current = open_rows.get(prompt)
+        if current is None or _width(replies, [*current, index]) > row:
+            current = open_rows[prompt] = []
+            rows.append(current)
+        current.append(index)
+    part: list[list[int]] = []
+    for one in sorted(rows, key=lambda one: _width(replies, one)):
+        if part and (len(part) + 1) * _width(replies, one) > budget:
+            yield part
+            part = []
+        part.append(one)
+    if part:
+        yield part
+
+
+def _width(replies: Sequence[TokenReply], row: Sequence[int]) -> int:
+    return len(replies[row[0]].prompt_ids) + sum(len(replies[index].ids) for index in row)
+
+
+def logprobs(model: Any, packed: Pack, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the replies' tokens, and the entropy at each: lp_RL, entropy_RL; 0 on pads."""
+    skipped = int(packed.source_K.min()) if len(packed.ids_BS) == 1 else 0
+    out = model(
+        input_ids=packed.ids_BS,
+        attention_mask=_attention(packed, model.dtype),
+        position_ids=packed.places_BS,
+        use_cache=False,
+        logits_to_keep=packed.ids_BS.shape[1] - skipped,
+    )
+    logits_KV = out.logits.flatten(0, 1)[packed.source_K - skipped]
+    lp_1K, entropy_1K = token_logprobs(logits_KV[None], packed.target_K[None], temperature)
+    blank_RL = torch.zeros(packed.mask_RL.shape, dtype=lp_1K.dtype, device=lp_1K.device)
+    return tuple(blank_RL.masked_scatter(packed.mask_RL, found) for found in (lp_1K, entropy_1K))  # type: ignore[return-value]
+
+
+def _attention(packed: Pack, dtype: torch.dtype) -> Tensor:
+    """Who sees whom. Rows of one reply each need no more than which tokens are there; any attention kernel knows that.
+
+    Else what is added to the scores, (B, 1, S, S).
+    """
+    owner_BS = packed.owner_BS
+    if int(owner_BS.max()) <= 1:
+        return (owner_BS >= 0).long()
+    before_SS = torch.ones(owner_BS.shape[1], owner_BS.shape[1], dtype=torch.bool, device=owner_BS.device).tril()
+    mine_BSS = (owner_BS[:, None] == 0) | (owner_BS[:, None] == owner_BS[:, :, None])
+    return torch.where(before_SS & mine_BSS, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is learned from: replies, and for each an advantage and how strongly it is anchored to the reference."""
+
+    replies: list[TokenReply]
+    advantages: list[Tensor]  # one per reply, float32 (its tokens,)
+    anchor: list[float]
+
+
+class Learner:
+    """A model, its optimizer and, where something is anchored, its reference.
+
+    Args:
+        model: what is trained.
+        row: the algorithm.
+        lr: AdamW's; `betas` (0.9, 0.98) and no weight decay.
+        reference: the weights that the KL is to; None: there is none.
+        temperature: that the replies were sampled with.
+        max_grad_norm: gradients are clipped to it.
+        budget: tokens of a micro-batch.
+        row_tokens: most tokens of a prompt with replies that share it; 0: every reply behind its own copy of the prompt, for
+            models whose attention takes no mask of our own.
+        max_tokens: of a reply; only aggregation "constant" divides by it.
+        reduce: sums counts over ranks.
+        world: ranks whose gradients are averaged.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        row: Preset,
+        lr: float,
+        reference: Any | None = None,
+        temperature: float = 1.0,
+        max_grad_norm: float = 1.0,
+        budget: int = 16_384,
+        row_tokens: int = ROW_TOKENS,
+        max_tokens: int | None = None,
+        reduce: Reduce = alone,
+        world: int = 1,
+    ) -> None:
+        self.model, self.row, self.lr, self.reference = model, row, lr, reference
+        self.temperature, self.max_grad_norm, self.budget = temperature, max_grad_norm, budget
+        self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+
+    def learn(self, batch: Batch, steps: int, rng: np.random.Generator, lr: float | None = None) -> dict[str, float]:
+        """Go once over a batch, in so many optimizer steps. Replies to one prompt stay in one step.
+
+        Args:
+            batch: an empty one changes nothing.
+            steps: how many.
+            rng: draws which prompts stand in which step.
+            lr: for these steps.
+
+        Returns:
+            Means over the batch: loss, entropy (nats per token), clip_fraction, kl (of what is anchored, nats per
+            token), grad_norm, and sequences.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr if lr is None else lr
+        prompts = list(dict.fromkeys(reply.prompt_ids for reply in batch.replies))
+        turn = {prompts[index]: place % steps for place, index in enumerate(rng.permutation(len(prompts)))}
+        tally = _Tally()
+        self.model.train()
+        for step in range(steps):
+            rows = [row for row, reply in enumerate(batch.replies) if turn[reply.prompt_ids] == step]
+            if self.reduce(torch.tensor([len(rows)]))[0] > 0:
+                self._step(batch, rows, tally)
+        self.model.eval()
+        return tally.means(len(batch.replies))
+
+    @torch.no_grad()
+    def reference_logprobs(self, replies: Sequence[TokenReply]) -> tuple[Tensor, Tensor]:
+        """The replies' log-probabilities when they were sampled, and under the reference: two (replies, longest).
+
+        Raises:
+            BadArgument: there is no reference.
+        """
+        if self.reference is None:
+            raise BadArgument("this algorithm has a KL to the base in its reward: a reference is needed")
+        sampled_NL = _right([torch.tensor(reply.logprobs) for reply in replies])
+        found_NL, device = torch.zeros_like(sampled_NL), next(self.model.parameters()).device
+        for rows in lay_out(replies, range(len(replies)), self.budget, self.row_tokens):
+            lp_RL, _ = logprobs(self.reference, pack(replies, rows, device), self.temperature)
+            found_NL[list(chain(*rows)), : lp_RL.shape[1]] = lp_RL.cpu().float()
+        return sampled_NL, found_NL
+
+    def _step(self, batch: Batch, rows: Sequence[int], tally: _Tally) -> None:
+        mask_NL = _right([torch.ones(len(batch.replies[row].ids), dtype=torch.bool) for row in rows])
+        terms = count_terms(mask_NL, self.row.aggregation, self.max_tokens, self.reduce)
+        self.optimizer.zero_grad(set_to_none=True)
+        for part in lay_out(batch.replies, rows, self.budget, self.row_tokens):
+            loss = self._loss(batch, part, terms, tally)
+            loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        if torch.isfinite(norm):  # else the step would destroy the weights
+            self.optimizer.step()
+        tally.norms.append(float(norm))
+
+    def _loss(self, batch: Batch, rows: Sequence[Sequence[int]], terms: float, tally: _Tally) -> Tensor:
+        device = next(self.model.parameters()).device
+        packed, part = pack(batch.replies, rows, device), list(chain(*rows))
+        mask_RL = packed.mask_RL
+        old_RL = _right([torch.tensor(batch.replies[row].logprobs) for row in part]).to(device)
+        advantages_RL = _right([batch.advantages[row] for row in part]).to(device)
+        anchor_R = torch.tensor([batch.anchor[row] for row in part], device=device)
+        lp_RL, entropy_RL = logprobs(self.model, packed, self.temperature)
+        reference_RL = self._reference(packed, anchor_R) if self.row.kl_weight else None
+        loss, clipped_RL = objective(
+            self.row,
+            lp_RL,
+            entropy_RL,
+            old_RL,
+            advantages_RL,
+            mask_RL,
+            terms,
+            self.world,
+            reference_RL if reference_RL is not None else lp_RL.detach(),
+            anchor_R,
+        )
+        with torch.no_grad():
+            tally.add(loss, lp_RL, old_RL, entropy_RL, clipped_RL, mask_RL, reference_RL, anchor_R)
+        return loss
+
+    @torch.no_grad()
+    def _reference(self, packed: Pack, anchor_R: Tensor) -> Tensor | None:
+        """The reference's log-probabilities, where anything is anchored."""
+        if self.reference is None or not bool((anchor_R > 0).any()):
+            return None
+        return logprobs(self.reference, packed, self.temperature)[0]
+
+
+class _Tally:
+    """Sums over micro-batches."""
+
+    def __init__(self) -> None:
+        self.loss = self.entropy = self.clipped = self.tokens = self.kl = self.anchored = 0.0
+        self.norms: list[float] = []
+
+    def add(
+        self,
+        loss: Tensor,
+        lp_RL: Tensor,
+        old_RL: Tensor,
+        entropy_RL: Tensor,
+        clipped_RL: Tensor,
+        mask_RL: Tensor,
+        reference_RL: Tensor | None,
+        anchor_R: Tensor,
+    ) -> None:
+        self.loss += float(loss)
+        self.entropy += float(entropy_RL[mask_RL].sum())
+        self.clipped += float(clipped_RL[mask_RL].sum())
+        self.tokens += float(mask_RL.sum())
+        if reference_RL is not None:
+            held_RL = mask_RL & (anchor_R[:, None] > 0)
+            self.kl += float((lp_RL - reference_RL)[held_RL].sum())
+            self.anchored += float(held_RL.sum())
+
+    def means(self, sequences: int) -> dict[str, float]:
+        tokens, steps = max(self.tokens, 1.0), max(len(self.norms), 1)
+        return {
+            "loss": self.loss / steps,
+            "entropy": self.entropy / tokens,
+            "clip_fraction": self.clipped / tokens,
+            "kl": self.kl / max(self.anchored, 1.0),
+            "grad_norm": sum(self.norms) / steps,
+            "sequences": float(sequences),
+        }
+
+
+def _right(rows: Sequence[Tensor]) -> Tensor:
+    """Rows of their own lengths as one tensor, padded on the right with zeros."""
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
