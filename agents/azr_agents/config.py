@@ -82,12 +82,11 @@ class Config:
         max_new_tokens: of a reply.
         max_rows: replies that are sampled at once.
         update_tokens: tokens that are run through the model at once, padding included.
-        shared_prompt: run a prompt once for all its replies, with gradient. Off with gradient checkpointing.
+        row_tokens: most tokens of a prompt and replies that share it in the update; 0: a prompt for each reply.
         gradient_checkpointing: less memory, more time.
         dtype: of the weights: "float32", "bfloat16" or "auto".
         device: "cpu", "cuda" or "auto".
         threads: of torch on a CPU; a second one made small models slower.
-        lora_rank: above 0: train adapters of that rank (extra `lora`), and not the weights.
         eval_every: iterations between evaluations; there is one before and one after in any case. 0: only these.
         eval_tasks: held-out tasks per mode and split.
         eval_samples: attempts at each.
@@ -137,13 +136,12 @@ class Config:
     temperature: float = 1.0
     max_new_tokens: int = 128
     max_rows: int = 1024
-    update_tokens: int = 16_384
-    shared_prompt: bool = True
+    update_tokens: int = 2048
+    row_tokens: int = 256
     gradient_checkpointing: bool = False
     dtype: str = "float32"
     device: str = "auto"
     threads: int = 1
-    lora_rank: int = 0
 
     eval_every: int = 0
     eval_tasks: int = 150

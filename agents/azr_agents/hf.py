@@ -22,7 +22,9 @@ from azr_gym.agent import Reply
 from azr_gym.errors import BadArgument
 from azr_gym.roles import choose
 
-COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made smaller
+from .decode import engine
+
+BASES = Path(__file__).parent / "bases"
 R1 = (
     "A conversation between User and Assistant. The Assistant first thinks, between <think> and </think>, and then "
     "gives the User the answer, between <answer> and </answer>.\nUser: {}\nAssistant: <think>"
@@ -94,19 +96,20 @@ class HFAgent:
     def from_pretrained(
         cls, path: str | os.PathLike[str], *, dtype: str = "auto", device: str = "cpu", **options: Any
     ) -> Self:
-        """Load a model directory, or a name that the hub knows.
+        """Load a model directory, a base that is shipped (a folder of `bases`), or a name that the hub knows.
 
         Raises:
             BadArgument: a directory without weights or tokenizer.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        folder = Path(path)
+        shipped = BASES / path
+        folder = shipped if not Path(path).exists() and (shipped / "config.json").is_file() else Path(path)
         if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
             raise BadArgument(f"{folder} holds no weights: model.save_pretrained() writes them")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
             model = model.to(device).eval()
         except (OSError, ValueError) as error:
             raise BadArgument(f"{path} can not be loaded as a causal language model: {error}") from None
@@ -157,14 +160,9 @@ class HFAgent:
     def _sample(
         self, prompts: Sequence[str], encoded: Sequence[list[int]], n: int, seed: int
     ) -> list[list[TokenReply]]:
-        model, device, rows, most = self.model, self.model.device, len(prompts) * n, self.max_new_tokens
-        ids_PT, mask_PT = _pad_left(encoded, device)
-        places_PT = (mask_PT.cumsum(1) - 1).clamp(min=0)
-        out = model(input_ids=ids_PT, attention_mask=mask_PT, position_ids=places_PT, use_cache=True, logits_to_keep=1)
-        cache = out.past_key_values
-        cache.batch_repeat_interleave(n)
-        logits_RV = out.logits[:, -1].repeat_interleave(n, 0)
-        mask_RT, place_R = mask_PT.repeat_interleave(n, 0), places_PT[:, -1].repeat_interleave(n, 0)
+        device, rows, most = self.model.device, len(prompts) * n, self.max_new_tokens
+        running = engine(self.model, *_pad_left(encoded, device), n, most)
+        logits_LV = running.logits_RV
         chance_RT = torch.stack([_chances(prompt, place, seed, most) for prompt in prompts for place in range(n)])
         chance_RT = chance_RT.to(device)
         end_E = torch.tensor(self.end_ids, device=device)
@@ -174,29 +172,19 @@ class HFAgent:
         finished_R = torch.zeros(rows, dtype=torch.bool, device=device)
         live_L = torch.arange(rows, device=device)  # rows of the batch that is run, by their place among all
         for step in range(most):
-            token_L, logprob_L = draw(logits_RV, chance_RT[live_L, step], self.temperature)
+            token_L, logprob_L = draw(logits_LV, chance_RT[live_L, step], self.temperature)
             tokens_RT[live_L, step], logprobs_RT[live_L, step] = token_L, logprob_L
             ended_L = torch.isin(token_L, end_E) & ~finished_R[live_L]
             lengths_R[live_L[ended_L]] = step + 1
             finished_R[live_L[ended_L]] = True
             going_L = ~finished_R[live_L]
-            count = int(going_L.sum())
-            if count == 0 or step + 1 == most:
+            if step + 1 == most or not bool(going_L.any()):
                 break
-            if count < COMPACT_BELOW * len(live_L):
-                keep_L = going_L.nonzero()[:, 0]
-                cache.batch_select_indices(keep_L)
-                live_L, token_L, mask_RT, place_R = live_L[keep_L], token_L[keep_L], mask_RT[keep_L], place_R[keep_L]
-            mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(live_L), 1)], 1)
-            place_R = place_R + 1
-            logits_RV = model(
-                input_ids=token_L[:, None],
-                attention_mask=mask_RT,
-                position_ids=place_R[:, None],
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
+            kept = running.smaller(going_L)
+            if kept is not None:
+                running.keep(kept)
+                live_L, token_L = live_L[kept], token_L[kept]
+            logits_LV = running.step(token_L)
         return self._replies(encoded, n, tokens_RT, logprobs_RT, lengths_R, finished_R)
 
     def _replies(

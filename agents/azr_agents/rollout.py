@@ -63,6 +63,10 @@ class Stopwatch:
         self.seconds: dict[str, float] = {}
         self._started = perf_counter()
 
+    def reset(self) -> None:
+        """Begin again."""
+        self.seconds, self._started = {}, perf_counter()
+
     def lap(self, name: str) -> None:
         """Add what has gone by since the last lap."""
         now = perf_counter()
@@ -103,6 +107,11 @@ class Arena:
     def close(self) -> None:
         """Close the environments."""
         self._open.close()
+
+    @property
+    def task_type(self) -> Any:
+        """What a file of the pool holds."""
+        return next(iter(self._propose.values())).game.room.task_type
 
     def propose(self, agent: Agent, seed: int) -> list[Rollout]:
         """`config.proposals` proposals in each mode, from one call of the agent."""

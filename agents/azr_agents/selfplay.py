@@ -132,14 +132,14 @@ class SelfPlay:
     def complete(self, proposals: Sequence[Rollout], groups: Sequence[Sequence[Rollout]]) -> list[Rollout]:
         """Give each accepted proposal the reward for its task's difficulty."""
         rates = {group[0].task.key: _rate(group) for group in groups if group[0].task is not None}
-        alike = Counter(_kind(one.task) for one in proposals if one.task is not None)
+        alike = Counter(structure(one.task) for one in proposals if one.task is not None)
         config, made = self.config, []
         for one in proposals:
             if one.task is not None:
                 worth = rewards.propose_reward(
                     config.reward, one.outcome, rates.get(one.task.key), config.learnability, config.reward_weight
                 )
-                shared = alike[_kind(one.task)] if config.share_credit and worth > 0 else 1
+                shared = alike[structure(one.task)] if config.share_credit and worth > 0 else 1
                 one = replace(one, reward=worth / shared)
             made.append(one)
         return made
@@ -261,7 +261,7 @@ def _equal(group: Sequence[Rollout]) -> bool:
     return len({one.reward for one in group}) == 1
 
 
-def _kind(task: Task) -> object:
+def structure(task: Task) -> object:
     """Equal for tasks of one mode that are built alike."""
     return str(task.mode), task.features() or task.key
 

@@ -1,7 +1,7 @@
 """Changes the weights: rollouts with advantages in, optimizer steps done. Knows no environment.
 
-A prompt is run through the model once for all its replies: they stand behind it in one row, and each sees the prompt and
-itself alone. Exact to rounding, and with prompts of 512 tokens a quarter of the work.
+A prompt is run through the model once for all its replies: they stand behind it in one row, and each sees the prompt
+and itself alone. Exact to rounding, and with prompts of 512 tokens a quarter of the work.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def pack(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: t
         rows: which replies stand in each row: all to one prompt.
         device: of the tensors.
     """
-    ids, owner, places, source, target, lengths = [], [], [], list[int](), list[int](), []
+    ids, owner, places = list[list[int]](), list[list[int]](), list[list[int]]()
+    source, target, lengths = list[int](), list[int](), list[int]()
     width = max(_width(replies, row) for row in rows)
     for number, row in enumerate(rows):
         prompt = replies[row[0]].prompt_ids
@@ -149,8 +150,8 @@ class Learner:
         temperature: that the replies were sampled with.
         max_grad_norm: gradients are clipped to it.
         budget: tokens of a micro-batch.
-        row_tokens: most tokens of a prompt with replies that share it; 0: every reply behind its own copy of the prompt, for
-            models whose attention takes no mask of our own.
+        row_tokens: most tokens of a prompt with replies that share it; 0: every reply behind its own copy of the
+            prompt, for models whose attention takes no mask of our own.
         max_tokens: of a reply; only aggregation "constant" divides by it.
         reduce: sums counts over ranks.
         world: ranks whose gradients are averaged.

@@ -1,0 +1,176 @@
+"""Saves a run and goes on from there as if it had never stopped. A checkpoint is there as a whole, or not at all.
+
+```
+RUN/checkpoints/000050/
+    model/                  the solver, as transformers reads it
+    proposer/               the proposer, where it has weights of its own
+    optimizer.safetensors   Adam's moments, and those of the proposer's
+    pool.jsonl              every task, with its statistics
+    state.json              the iteration, the settings, running baselines
+```
+Nothing in it is a pickle. There is no generator's state to be saved: every iteration draws from a seed of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from azr_gym.errors import AzrGymError, BadArgument
+from azr_gym.pool import TaskPool
+
+from .config import Config
+from .selfplay import Policy, SelfPlay
+
+FORMAT, VERSION = "azr-gym checkpoint", 1
+KEPT = 2  # the newest ones
+FREE = (  # settings in which a run may go on differently: they change what is written, not what is learned
+    "out", "iterations", "eval_every", "eval_tasks", "eval_samples", "eval_splits", "checkpoint_every", "keep_samples",
+    "tensorboard", "track", "max_rows",
+)  # fmt: skip
+
+
+class NotSaved(AzrGymError):
+    """A checkpoint could not be written. The one before it is untouched."""
+
+
+def save(play: SelfPlay, run: Path) -> Path:
+    """Write a checkpoint of the run's present state, and let go of old ones.
+
+    Raises:
+        NotSaved: the disk is full, or can not be written to.
+    """
+    folder = run / "checkpoints" / f"{play.iteration:06d}"
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _write(play, part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    except OSError as error:
+        last = latest(run)
+        raise NotSaved(
+            f"no checkpoint of iteration {play.iteration} could be written: {error}. "
+            + (f"{last} is whole: make room, and go on from it with --resume" if last else "make room, and start again")
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    for old in checkpoints(run)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's checkpoints, the oldest first."""
+    return sorted(folder for folder in (run / "checkpoints").glob("[0-9]*") if (folder / "state.json").is_file())
+
+
+def latest(run: Path) -> Path | None:
+    """The newest checkpoint; None where there is none."""
+    return next(iter(checkpoints(run)[::-1]), None)
+
+
+def _policies(play: SelfPlay) -> dict[str, Policy]:
+    """Whose weights are trained, by the folder they are saved in."""
+    own = play.proposer is not play.solver and play.proposer.learner is not None
+    return {"model": play.solver} | ({"proposer": play.proposer} if own else {})
+
+
+def _write(play: SelfPlay, folder: Path) -> None:
+    moments: dict[str, Tensor] = {}
+    baselines: dict[str, Any] = {}
+    for name, policy in _policies(play).items():
+        policy.agent.model.save_pretrained(folder / name)
+        policy.agent.tokenizer.save_pretrained(folder / name)
+        assert policy.learner is not None
+        moments |= {f"{name}.{key}": value for key, value in flatten(policy.learner.optimizer).items()}
+        baselines[name] = None if policy.baseline is None else policy.baseline.tolist()
+    save_file(moments, folder / "optimizer.safetensors")
+    play.pool.save(folder / "pool.jsonl")
+    state = {
+        "format": FORMAT,
+        "version": VERSION,
+        "iteration": play.iteration,
+        "config": play.config.to_json(),
+        "baselines": baselines,
+        "torch": torch.__version__,
+    }
+    (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n")
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Have it on the disk before the folder takes its name."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as tensors by name: `12.exp_avg` is that of the twelfth parameter."""
+    return {
+        f"{index}.{key}": value.detach().cpu().contiguous()
+        for index, state in optimizer.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+
+
+def unflatten(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Put back what `flatten` gave."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in moments.items():
+        index, _, key = name.partition(".")
+        states.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def read_state(folder: Path, config: Config) -> dict[str, Any]:
+    """A checkpoint's state.json, for a run that goes on with these settings.
+
+    Raises:
+        BadArgument: no checkpoint, one of another version, or settings that would train something else.
+    """
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise BadArgument(f"{folder} is no checkpoint: {error}") from None
+    if state.get("format") != FORMAT or state.get("version") != VERSION:
+        raise BadArgument(f"{folder} is no checkpoint of this version: it says {state.get('version')!r}, not {VERSION}")
+    now, then = config.to_json(), state["config"]
+    other = {name for name in now if json.loads(json.dumps(now[name])) != then.get(name) and name not in FREE}
+    if other:
+        changes = "; ".join(f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in sorted(other))
+        raise BadArgument(
+            f"the run in {folder.parent.parent} had other settings: {changes}. Give the same, or another --out"
+        )
+    return state
+
+
+def restore(play: SelfPlay, folder: Path, state: Mapping[str, Any]) -> None:
+    """Put the optimizers and baselines of a checkpoint into a run whose models and pool were loaded from it."""
+    moments = load_file(folder / "optimizer.safetensors")
+    for name, policy in _policies(play).items():
+        assert policy.learner is not None
+        mine = {key.removeprefix(f"{name}."): value for key, value in moments.items() if key.startswith(f"{name}.")}
+        unflatten(policy.learner.optimizer, mine)
+        kept = state["baselines"][name]
+        policy.baseline = None if kept is None else torch.tensor(kept, dtype=torch.float64)
+        policy.agent.version = state["iteration"]
+    play.iteration = state["iteration"]
+
+
+def load_pool(folder: Path, task_type: Any) -> TaskPool[Any]:
+    """The pool of a checkpoint."""
+    return TaskPool.load(folder / "pool.jsonl", task_type)

@@ -1,0 +1,245 @@
+"""A run from its first line to its last: opens what it needs, iterates, evaluates, writes down, saves, reports."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from azr_gym.errors import AzrGymError, BadArgument
+from azr_gym.pool import TaskPool
+
+from . import checkpoint, metrics
+from .config import Config, Proposer
+from .evaluate import Score, at_temperature, evaluate
+from .hf import HFAgent
+from .measure import measure, samples
+from .metrics import Log, warnings_of
+from .report import report
+from .rollout import Arena
+from .selfplay import Policy, SelfPlay, base_strength, fill
+from .update import Learner
+
+
+def train(config: Config, resume: bool = False, console: Console | None = None) -> Path:
+    """Train a model by self-play.
+
+    Args:
+        config: every setting.
+        resume: go on from the newest checkpoint in `config.out`.
+        console: where a person sees how it goes; None: nowhere.
+
+    Returns:
+        The run's folder: `model/` is the trained model, `report.html` what to look at.
+
+    Raises:
+        BadArgument: settings that can not be, a base that is too weak, or a folder that holds another run.
+        NotSaved: the disk is full. What was saved before is whole.
+        Stopped: somebody pressed Ctrl-C. Everything up to then is saved.
+    """
+    torch.set_num_threads(config.threads)
+    console = console or Console(quiet=True)
+    start = _start(config, resume)
+    with ExitStack() as stack:
+        play = stack.enter_context(_open(config, start, console))
+        log = stack.enter_context(Log(config.out, config.tensorboard, config.track, play.iteration if start else None))
+        if start is None:
+            _examine(play, log, console, "before")
+        stopped = stack.enter_context(_interrupts())
+        bar = stack.enter_context(_progress(console))
+        task = bar.add_task("self-play", total=config.iterations, completed=play.iteration, says="")
+        while play.iteration < config.iterations and not stopped:
+            row = _iterate(play, log)
+            bar.update(task, completed=play.iteration, says=_says(row))
+            for warning in warnings_of(row):
+                bar.console.print(f"[yellow]iteration {play.iteration}: {warning}")
+            if config.eval_every and play.iteration % config.eval_every == 0 and play.iteration < config.iterations:
+                _examine(play, log, bar.console, f"iteration {play.iteration}")
+            if play.iteration % config.checkpoint_every == 0 or stopped or play.iteration >= config.iterations:
+                checkpoint.save(play, config.out)
+        if stopped:
+            raise Stopped(
+                f"stopped at iteration {play.iteration}, and saved. Go on with the same settings and --resume"
+            )
+        bar.stop()
+        _examine(play, log, console, "after")
+        play.solver.agent.model.save_pretrained(config.out / "model")
+        play.solver.agent.tokenizer.save_pretrained(config.out / "model")
+    report(config.out)
+    return config.out
+
+
+class Stopped(AzrGymError):
+    """The run was interrupted, and saved."""
+
+
+def _start(config: Config, resume: bool) -> Path | None:
+    """The checkpoint to go on from; None for a new run."""
+    found = checkpoint.latest(config.out)
+    if resume and found is None:
+        raise BadArgument(f"{config.out} holds no checkpoint to go on from: leave --resume out to begin a run")
+    if not resume and (config.out / metrics.File.METRICS).exists():
+        raise BadArgument(f"{config.out} holds a run already: give --resume to go on with it, or another --out")
+    return found if resume else None
+
+
+@contextmanager
+def _open(config: Config, start: Path | None, console: Console) -> Iterator[SelfPlay]:
+    """Models, pool and environments: new ones, or those of a checkpoint."""
+    state = checkpoint.read_state(start, config) if start else None
+    config.out.mkdir(parents=True, exist_ok=True)
+    metrics.replace_file(config.out / metrics.CONFIG, (json.dumps(config.to_json(), indent=1) + "\n").encode())
+    with console.status("loading"):
+        solver, proposer = policies(config, start)
+    pool: TaskPool[Any] = TaskPool(capacity=config.pool_capacity)
+    if start is not None:
+        pool = checkpoint.load_pool(start, _task_type(config))
+    with Arena(config, pool) as arena:
+        play = SelfPlay(config, solver, proposer, pool, arena)
+        if start is not None and state is not None:
+            checkpoint.restore(play, start, state)
+        else:
+            with console.status("filling the pool"):
+                fill(config, pool, arena, proposer.agent)
+                base_strength(config, pool, arena, solver.agent)
+        yield play
+
+
+def _task_type(config: Config) -> Any:
+    with Arena(config, TaskPool()) as arena:
+        return arena.task_type
+
+
+def policies(config: Config, start: Path | None = None) -> tuple[Policy, Policy]:
+    """Who solves and who proposes, with fresh optimizers: from the base, or from a checkpoint."""
+    reference = None
+    if any(config.kl_weight.values()) or config.row.reward_kl_weight:
+        reference = agent(config, config.model).model.requires_grad_(False)
+    solver = _trained(config, start / "model" if start else config.model, reference)
+    match config.proposer:
+        case Proposer.SHARED:
+            return solver, solver
+        case Proposer.COPY:
+            return solver, _trained(config, start / "proposer" if start else config.model, reference)
+        case Proposer.FROZEN | Proposer.GENERATOR:
+            return solver, Policy(agent(config, config.model), None)
+
+
+def agent(config: Config, model: str | Path) -> HFAgent:
+    """A model that plays as the settings say."""
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    return HFAgent.from_pretrained(
+        model,
+        dtype=config.dtype,
+        device=device,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        template=config.template,
+        max_rows=config.max_rows,
+    )
+
+
+def _trained(config: Config, model: str | Path, reference: Any) -> Policy:
+    made = agent(config, model)
+    if config.gradient_checkpointing:
+        made.model.gradient_checkpointing_enable()
+    learner = Learner(
+        made.model,
+        config.row,
+        config.lr,
+        reference,
+        config.temperature,
+        config.max_grad_norm,
+        config.update_tokens,
+        config.row_tokens,
+        config.max_new_tokens,
+    )
+    return Policy(made, learner)
+
+
+def _iterate(play: SelfPlay, log: Log) -> dict[str, Any]:
+    watch = play.arena.watch
+    watch.reset()
+    played, learned = play.iterate()
+    values = measure(played, play.arena.modes) | learned | {"pool": len(play.pool)}
+    values |= {f"time/{name}": watch.seconds.get(name, 0.0) for name in ("rollout", "execute", "update")}
+    values["time/iteration"] = sum(watch.seconds.values())
+    log.write(play.iteration, values)
+    for row in samples(played, play.config.keep_samples):
+        log.sample({"iteration": play.iteration, **row})
+    return values
+
+
+def _says(row: dict[str, Any]) -> str:
+    """The numbers that matter, in the progress bar."""
+    shown = []
+    for name in ("accuracy", "valid", "unique"):
+        held = [value for key, value in row.items() if key.startswith(f"{name}/")]
+        if held:
+            shown.append(f"{name} {sum(held) / len(held):.0%}")
+    return "  ".join(shown)
+
+
+def _examine(play: SelfPlay, log: Log, console: Console, when: str) -> None:
+    """Held-out scores at temperature 1 and greedy, written down."""
+    with console.status(f"evaluating, {when}"):
+        for score in held_out(play.config, play.solver.agent, play.arena.modes):
+            log.evaluation(score.row(play.iteration))
+
+
+def held_out(config: Config, player: HFAgent, modes: tuple[str, ...]) -> list[Score]:
+    """Scores of every split: sampled at temperature 1, and greedy."""
+    scores: list[Score] = []
+    for split in config.eval_splits:
+        for temperature, count in ((1.0, config.eval_samples), (0.0, 1)):
+            with at_temperature(player, temperature):
+                scores += evaluate(
+                    player,
+                    config.env,
+                    split=split,
+                    modes=modes,
+                    tasks_per_mode=config.eval_tasks,
+                    samples=count,
+                    prompt_style=config.prompt_style,
+                    **config.env_options,
+                )
+    return scores
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Ctrl-C lets the iteration end: the list is filled. A second one stops at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: nobody can press anything
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[says]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
