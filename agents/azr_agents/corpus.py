@@ -1,7 +1,7 @@
 """What a small base model reads before it plays: the code room's generator, worded as the room words its prompts.
 
-Every program gives six examples, one for each role in each mode. Some answers think first: the values of the
-variables, statement by statement, between think tags; in abduction from the output backwards.
+Every program gives six examples, one for each role in each mode. Some answers think first: between think tags, the
+values that the program computes on the way, operation by operation; in abduction from the output backwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from azr_gym.room import Brief
 from .tokenizer import THINK, THOUGHT
 
 COMPACT = PromptStyle.COMPACT
-THOUGHT_SHARE = 0.3  # of the answers about programs with more than one statement
+THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the way
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
 PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
@@ -48,7 +48,7 @@ def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Exampl
     shown: deque[Triplet] = deque(maxlen=32)  # what references are drawn from
     while True:
         pairs = int(rng.choice(PAIRS))
-        made = sample(rng, level=int(rng.choice(levels)), n_inputs=pairs)
+        made = sample(rng, level=int(rng.choice(levels)), n_inputs=pairs, operations=True)
         triplet = Triplet.of(Mode.DEDUCTION, made.source, made.inputs[0], made.outputs[0])
         for example in _examples(rng, made, triplet, shown):
             if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:

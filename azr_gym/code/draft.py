@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ from azr_gym.code.expression import (
     make_operation,
     make_rounds,
     make_test,
+    operations,
+    within,
 )
 from azr_gym.code.grammar import (
     BOOL,
@@ -48,6 +51,9 @@ MAX_LEVEL = 5
 MAX_LINE = 80  # of a statement, without its place in the body
 
 
+Watch = Callable[[Env], Iterable[tuple[str, Any]]]
+
+
 class Statement(NamedTuple):
     """A statement at the top of the body.
 
@@ -56,12 +62,14 @@ class Statement(NamedTuple):
         skeleton: its part of the program's skeleton.
         target: the variable it is about.
         run: does it, in the environment.
+        watch: (text, value) of what it computes on the way, in an environment that it may change.
     """
 
     text: str
     skeleton: str
     target: str
     run: Callable[[Env], object]
+    watch: Watch
 
     @property
     def is_wide(self) -> bool:
@@ -82,15 +90,19 @@ class Program(NamedTuple):
         head = f"{self.helper}def f({', '.join([one.text for one in self.parameters])}):"
         return "\n    ".join([head, *[statement.text.replace("\n", "\n    ") for statement in self.statements]])
 
-    def trace(self, arguments: Iterable[object]) -> list[tuple[str, Any]]:
-        """(variable, value) after each statement; the last is ("return", value)."""
+    def trace(self, arguments: Iterable[object], operations: bool = False) -> list[tuple[str, Any]]:
+        """(variable, value) after each statement; the last is ("return", value). Operations on the way, if wanted."""
         env: Env = dict(zip(PARAMETERS, arguments, strict=False))
         trace: list[tuple[str, Any]] = []
         for statement in self.statements:
+            if operations:
+                trace += statement.watch(copy.deepcopy(env))
             statement.run(env)
             if "return" in env:
                 return [*trace, ("return", env["return"])]
-            trace.append((statement.target, env[statement.target]))
+            step = (statement.target, env[statement.target])
+            if not operations or trace[-1:] != [step]:  # the last round of a loop has told it
+                trace.append(step)
         raise AssertionError("a program ends with a return")
 
     def __call__(self, arguments: Iterable[object]) -> Any:
@@ -162,10 +174,18 @@ class Draft:
         return Program(self.helper, self.parameters, tuple(self.statements))
 
     # the statements
-    def add(self, template: str, arguments: Sequence[Expr], target: str, run: Callable[[Env], object]) -> None:
-        """Write a statement."""
+    def add(
+        self,
+        template: str,
+        arguments: Sequence[Expr],
+        target: str,
+        run: Callable[[Env], object],
+        watch: Watch | None = None,
+    ) -> None:
+        """Write a statement. What is watched is, if not said, all that its arguments compute but their own values."""
         shape = skeleton(template).format(*[argument.skeleton for argument in arguments])
-        self.statements.append(Statement(template.format(*arguments), shape, target, run))
+        watch = watch or (lambda env: chain.from_iterable(within(argument, env) for argument in arguments))
+        self.statements.append(Statement(template.format(*arguments), shape, target, run, watch))
 
     def set(self, target: str, value: Expr) -> None:
         """`x = sorted(x)`."""
@@ -244,7 +264,16 @@ class Draft:
             if value:
                 env[target] = value.run(env)
 
-        self.add(template, values, target, run)
+        def watch(env: Env) -> Iterator[tuple[str, Any]]:
+            for test, value in cases:
+                yield from operations(test, env)
+                if test.run(env):
+                    yield from within(value, env)
+                    return
+            if rest:
+                yield from within(rest, env)
+
+        self.add(template, values, target, run, watch)
         self.go_on(name(target, cases[0][1].type))
 
     def guard(self) -> None:
@@ -263,7 +292,7 @@ class Draft:
             if test.run(env):
                 env["return"] = early.run(env)
 
-        self.add("if {}:\n    return {}", [test, early], current.text, run)
+        self.add("if {}:\n    return {}", [test, early], current.text, run, lambda env: operations(test, env))
         self.give_back(value)
 
     def loop(self) -> None:
@@ -301,10 +330,18 @@ class Draft:
                 if not inner or bodies[-1].run(inside):
                     inside[target] = function(inside[target], *[body(inside) for body in runs])
 
+        def watch(env: Env) -> Iterator[tuple[str, Any]]:
+            for head in heads[:1]:
+                yield from within(head, env)
+            for inside in each(env):
+                if not inner or bodies[-1].run(inside):
+                    inside[target] = function(inside[target], *[body(inside) for body in runs])
+                    yield target, copy.copy(inside[target])
+
         lines = [f"for {{{len(bodies) + place}}}:" for place in range(len(heads))]
         lines += [f"if {{{len(row.wants)}}}:"] * inner + [row.line]
         self.set(target, EMPTY[row.type])
-        self.add("\n".join(map(indent, lines, range(4))), [*bodies, *heads], target, run)
+        self.add("\n".join(map(indent, lines, range(4))), [*bodies, *heads], target, run, watch)
         self.go_on(name(target, row.type))
 
     def unpack(self) -> None:

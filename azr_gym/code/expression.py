@@ -104,10 +104,30 @@ def call_of(function: Callable[..., Any], arguments: Sequence[Expr]) -> Callable
     return lambda env: function(*[run(env) for run in runs])
 
 
-def made_of(template: str, arguments: Sequence[Expr], kind: str, looseness: int, run: Callable[[Env], Any]) -> Expr:
-    """A template with its arguments put in: in the text and in the skeleton."""
+def made_of(
+    template: str,
+    arguments: Sequence[Expr],
+    kind: str,
+    looseness: int,
+    run: Callable[[Env], Any],
+    parts: Sequence[Expr] | None = None,
+) -> Expr:
+    """A template with its arguments put in: in the text and in the skeleton. `parts` are the arguments, if not said."""
     shape = skeleton(template).format(*[argument.skeleton for argument in arguments])
-    return Expr(template.format(*arguments), shape, kind, looseness, run)
+    return Expr(template.format(*arguments), shape, kind, looseness, run, tuple(arguments if parts is None else parts))
+
+
+def operations(piece: Expr, env: Env) -> Iterator[tuple[str, Any]]:
+    """(text, value) of every operation in a piece that is computed once, in their order; the last is its own."""
+    yield from within(piece, env)
+    if piece.parts and piece.type:
+        yield piece.text, piece.run(env)
+
+
+def within(piece: Expr, env: Env) -> Iterator[tuple[str, Any]]:
+    """The same without its own."""
+    for part in piece.parts:
+        yield from operations(part, env)
 
 
 def _fill(dice: Dice, scope: Scope, slot: Slot, subject: Expr) -> Expr:
@@ -180,7 +200,7 @@ def make_rounds(dice: Dice, scope: Scope, subject: Expr) -> Rounds:
             yield env
 
     shape = head_skeleton(row.template).format(*[argument.skeleton for argument in arguments])
-    head = Expr(row.template.format(*arguments), shape, "", ATOM, items)
+    head = Expr(row.template.format(*arguments), shape, "", ATOM, items, tuple(arguments))
     return Rounds(head, row.names, one if len(row.names) == 1 else two)
 
 
@@ -215,7 +235,8 @@ def make_comprehension(dice: Dice, scope: Scope, subject: Expr) -> Expr:
     form = dice.choose(table)
     bodies = make_bodies(dice, scope, names, form.wants)
     function, runs = form.function, [body.run for body in bodies]
-    return made_of(form.template, [head, *bodies], form.result, ATOM, lambda env: function(each(env), *runs))
+    whole = [head, *bodies]
+    return made_of(form.template, whole, form.result, ATOM, lambda env: function(each(env), *runs), [head])
 
 
 ATOM = rank("")
@@ -229,7 +250,7 @@ def make_choice(dice: Dice, scope: Scope, subject: Expr) -> Expr:
     if yes.text == no.text:
         raise DeadEnd
     run = call_of(lambda test, yes, no: yes if test else no, [test, yes, no])
-    return made_of("{1:or} if {0:or} else {2}", [test, yes, no], yes.type, 0, run)
+    return made_of("{1:or} if {0:or} else {2}", [test, yes, no], yes.type, 0, run, [test])
 
 
 def make_test(dice: Dice, scope: Scope, subject: Expr) -> Expr:

@@ -64,7 +64,9 @@ class Sample:
     trace: tuple[tuple[str, object], ...]
 
 
-def sample(rng: np.random.Generator, *, level: int = 2, split: Split = "train", n_inputs: int = 1) -> Sample:
+def sample(
+    rng: np.random.Generator, *, level: int = 2, split: Split = "train", n_inputs: int = 1, operations: bool = False
+) -> Sample:
     """Draw a program and inputs. The same state of `rng` gives the same sample, on every machine.
 
     A program of level n has n statements at the top of its body:
@@ -97,6 +99,8 @@ def sample(rng: np.random.Generator, *, level: int = 2, split: Split = "train", 
         level: 1 to 5.
         split: "train", "test" or "ood".
         n_inputs: 1 to 64.
+        operations: the trace has what is computed within a statement too, as (its text, value), and a loop's variable
+            after each round. It changes nothing else.
 
     Raises:
         BadArgument: an argument is out of its range.
@@ -111,7 +115,7 @@ def sample(rng: np.random.Generator, *, level: int = 2, split: Split = "train", 
             continue
         if split != "ood" and _held_out(program) != (split == "test"):
             continue
-        if found := _sample(dice, program, n_inputs):
+        if found := _sample(dice, program, n_inputs, operations):
             return found
     raise RuntimeError(f"no program of level {level} for split {split!r} in {MAX_PROGRAMS} draws; please report this")
 
@@ -208,7 +212,7 @@ def _cases(dice: Dice, program: Program, count: int) -> list[Case] | None:
     return cases[:count] if len(cases) >= count and len(outputs) > 1 else None
 
 
-def _sample(dice: Dice, program: Program, count: int) -> Sample | None:
+def _sample(dice: Dice, program: Program, count: int, operations: bool) -> Sample | None:
     """The program with inputs, one that shows something first; None where there are too few."""
     cases = _cases(dice, program, count)
     if cases is None:
@@ -219,6 +223,8 @@ def _sample(dice: Dice, program: Program, count: int) -> Sample | None:
         if len(case.arguments) > 1 or case.output != case.arguments[0]:
             trace = program.trace(case.arguments)
             if all(fits(value) for _, value in trace):
+                if operations:
+                    trace = [step for step in program.trace(case.arguments, True) if fits(step[1])]
                 cases = [case, *[other for other in cases if other is not case]][:count]
                 return Sample(
                     program.source,

@@ -47,6 +47,8 @@ def rank(template: str) -> int:
 class Expr(NamedTuple):
     """A piece of a program: its text, its skeleton, its type, how tightly it binds, and what it computes.
 
+    `parts` are the pieces that are computed before it, once each, whatever the names in it stand for.
+
     In a template `{:+}` asks for a text that binds as tightly as a sum or tighter, else puts brackets round it.
     """
 
@@ -55,6 +57,7 @@ class Expr(NamedTuple):
     type: str
     rank: int
     run: Callable[[Env], Any]
+    parts: tuple[Expr, ...] = ()
 
     def __format__(self, spec: str) -> str:
         return self.text if self.rank >= _RANK[spec] else f"({self.text})"
