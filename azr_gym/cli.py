@@ -5,8 +5,11 @@ The learner's commands (train, eval, report, base) are mounted here when `azr_ag
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -131,16 +134,48 @@ def bench(programs: int = 1000) -> int:
     return 0
 
 
+LEARNER = {
+    "train": "Train a model by self-play.",
+    "eval": "Measure a model on held-out tasks, or on a file of triplets.",
+    "report": "Write a run's report: one HTML page.",
+    "base": "Make a small base model from nothing.",
+}
+
+
+def learner(asked: str | None) -> dict[str, Any]:
+    """The learner's commands: themselves where one is asked for, else only their names, for torch takes seconds.
+
+    Raises:
+        BadArgument: the learner is not installed.
+    """
+    if asked in LEARNER:
+        try:
+            return dict(importlib.import_module("azr_agents.cli").COMMANDS)
+        except ImportError as error:
+            raise BadArgument(f"{asked} belongs to the learner: pip install 'azr-gym[agents]' ({error})") from None
+    return {name: _named(says) for name, says in LEARNER.items()}
+
+
+def _named(says: str) -> Callable[[], int]:
+    def command() -> int:
+        return 0
+
+    command.__doc__ = says
+    return command
+
+
 def main() -> None:
     """Run the `azr` command."""
     from azr_sandbox import SandboxError
 
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
+        commands: dict[str, Callable[..., int]] = {"doctor": doctor, "image": image, "play": play, "bench": bench}
         code = tyro.extras.subcommand_cli_from_dict(
-            {"doctor": doctor, "image": image, "play": play, "bench": bench},
+            commands | learner(next(iter(sys.argv[1:]), None)),
             prog="azr",
             description="Environments of propose and solve, and the sandbox under them.",
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.EnumChoicesFromValues),
         )
     except (SandboxError, AzrGymError, gym.error.Error) as error:
         raise SystemExit(f"azr: {error}") from None

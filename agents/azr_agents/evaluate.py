@@ -245,11 +245,12 @@ def evaluate(
     options = {**env_options, "split": split}
     kinds = [modes] if isinstance(modes, str) else _modes(env_id, options) if modes is None else list(modes)
     _check_modes(kinds)
-    resets: dict[str, dict[str, Any]] = {}
+    tasks: dict[str, list[Any]] = {}
     for mode in kinds:
-        seeds = task_seeds(mode, tasks_per_mode, seed)
-        resets[mode] = {"seed": [one for one in seeds for _ in range(samples)]}
-    return _examine(agent, env_id, split, resets, options, samples, seed, temperature)
+        with closing(_make(env_id, tasks_per_mode, {**options, "mode": mode})) as envs:
+            envs.reset(seed=task_seeds(mode, tasks_per_mode, seed))
+            tasks[mode] = [episode.task for episode in envs.episodes]
+    return _examine(agent, env_id, split, tasks, options, samples, seed, temperature)
 
 
 def evaluate_file(
@@ -295,12 +296,9 @@ def evaluate_file(
         raise BadArgument(f"{path} holds no task of mode {', '.join(kinds)}{first}")
     if skipped:
         _log.warning("%s: rows left out because they are no tasks: %d%s", path, len(skipped), first)
-    resets: dict[str, dict[str, Any]] = {}
-    for mode in kinds:
-        wanted = [task for task in tasks if task.mode == mode for _ in range(samples)]
-        resets[mode] = {"options": {"tasks": wanted}}
+    by_mode = {mode: [task for task in tasks if task.mode == mode] for mode in kinds}
     options = {**env_options, "runner": runner}
-    return _examine(agent, "CodeTriplet-v0", Path(path).stem, resets, options, samples, seed, temperature)
+    return _examine(agent, "CodeTriplet-v0", Path(path).stem, by_mode, options, samples, seed, temperature)
 
 
 def task_seeds(mode: str, count: int, seed: int = 0) -> list[int]:
@@ -438,8 +436,8 @@ class _Sheet:
         return tuple(right.reshape(-1, self.samples).sum(1).tolist())
 
 
-def _hand_out(envs: BatchTaskEnv, mode: str, samples: int, reset: Mapping[str, Any]) -> _Sheet:
-    prompts, infos = envs.reset(**reset)
+def _hand_out(envs: BatchTaskEnv, mode: str, samples: int, tasks: Sequence[Any]) -> _Sheet:
+    prompts, infos = envs.reset(seed=0, options={"tasks": [task for task in tasks for _ in range(samples)]})
     return _Sheet(mode, samples, envs, prompts[::samples], tuple(infos["task_id"][::samples].tolist()))
 
 
@@ -447,7 +445,7 @@ def _examine(
     agent: Agent,
     env_id: str,
     split: str,
-    resets: Mapping[str, Mapping[str, Any]],  # by mode: a batch in which each task stands `samples` times in a row
+    tasks: Mapping[str, Sequence[Any]],  # by mode
     options: Mapping[str, Any],
     samples: int,
     seed: int,
@@ -457,10 +455,9 @@ def _examine(
     scores: list[Score] = []
     with ExitStack() as stack:
         sheets: list[_Sheet] = []
-        for mode, reset in resets.items():
-            count = len(reset["seed"] if "seed" in reset else reset["options"]["tasks"])
-            envs = stack.enter_context(closing(_make(env_id, count, {**options, "mode": mode})))
-            sheets.append(_hand_out(envs, mode, samples, reset))
+        for mode, held in tasks.items():
+            envs = stack.enter_context(closing(_make(env_id, samples * len(held), {**options, "mode": mode})))
+            sheets.append(_hand_out(envs, mode, samples, held))
         replies = iter(ask(agent, [prompt for sheet in sheets for prompt in sheet.prompts], samples, seed))
         for sheet in sheets:
             correct = sheet.mark(islice(replies, len(sheet.prompts)))

@@ -102,7 +102,9 @@ class HFAgent:
             BadArgument: a directory without weights or tokenizer.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         shipped = BASES / path
         folder = shipped if not Path(path).exists() and (shipped / "config.json").is_file() else Path(path)
         if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):

@@ -123,7 +123,7 @@ def _answers(env: object) -> dict[str, str]:
     if isinstance(env, TaskEnv):
         return {env.episode.prompt: env.oracle()}
     if isinstance(env, BatchTaskEnv):
-        prompts = [episode.prompt for episode in env._playing()]  # the batch shows its prompts by reset() alone
+        prompts = [episode.prompt for episode in env.episodes]
         return dict(zip(prompts, env.oracle(), strict=True))
     raise BadArgument(f"an oracle knows the environments of this suite, not {type(env).__name__}: gym.make gives one")
 

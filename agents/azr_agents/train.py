@@ -108,7 +108,8 @@ def _open(config: Config, start: Path | None, console: Console) -> Iterator[Self
         else:
             with console.status("filling the pool"):
                 fill(config, pool, arena, proposer.agent)
-                base_strength(config, pool, arena, solver.agent)
+                share = base_strength(config, pool, arena, solver.agent)
+            console.print(f"The base solves {share:.0%} of the attempts at {config.tasks} tasks of each mode.")
         yield play
 
 
