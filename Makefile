@@ -3,15 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+DEMO_ARGS ?=
 # Which benchmarks; RECORD=folder keeps their numbers.
 BENCH ?= sandbox code generate
 BIN := $(VENV)/bin
 # A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
 PIP = $(if $(wildcard $(BIN)/pip),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
 
-.PHONY: demo test test-long bench lint pages image clean
+.PHONY: demo tour test test-long bench lint pages image clean
 
-demo: $(VENV)/.core
+demo: $(VENV)/.agents
+	OMP_NUM_THREADS=1 $(BIN)/python examples/selfplay_demo.py $(DEMO_ARGS)
+
+tour: $(VENV)/.core
 	$(BIN)/python examples/sandbox_tour.py
 
 test: $(VENV)/.dev
@@ -47,6 +51,10 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e .
 	touch $@
 
+$(VENV)/.agents: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[agents]"
+	touch $@ $(VENV)/.core
+
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[all]"
-	touch $@ $(VENV)/.core
+	touch $@ $(VENV)/.core $(VENV)/.agents

@@ -1,6 +1,6 @@
 """A tour of the box: good, wrong, slow and hostile programs run side by side, and a table says what became of each.
 
-Run it with `make demo`. It needs no Docker: where no engine answers, the embedded jail is used.
+Run it with `make tour`. It needs no Docker: where no engine answers, the embedded jail is used.
 """
 
 from __future__ import annotations

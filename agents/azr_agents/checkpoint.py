@@ -16,11 +16,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -39,7 +41,28 @@ FREE = (  # settings in which a run may go on differently: they change what is w
 
 
 class NotSaved(AzrGymError):
-    """A checkpoint could not be written. The one before it is untouched."""
+    """Something could not be written. The newest checkpoint is untouched."""
+
+
+@contextmanager
+def writing(what: str, run: Path) -> Iterator[None]:
+    """Say what could not be written, and what to do.
+
+    Raises:
+        NotSaved: the disk is full, or can not be written to.
+    """
+    try:
+        yield
+    except NotSaved:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and "os error" not in str(error):  # Rust's, of safetensors and tokenizers
+            raise
+        last = latest(run)
+        advice = (
+            f"{last} is whole: make room, and go on from it with --resume" if last else "make room, and begin again"
+        )
+        raise NotSaved(f"{what} could not be written: {error}. {advice}") from error
 
 
 def save(play: SelfPlay, run: Path) -> Path:
@@ -49,19 +72,16 @@ def save(play: SelfPlay, run: Path) -> Path:
         NotSaved: the disk is full, or can not be written to.
     """
     folder = run / "checkpoints" / f"{play.iteration:06d}"
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = folder.with_name(f".{folder.name}.part")
+    for left in folder.parent.glob(".*.part"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        _write(play, part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    except OSError as error:
-        last = latest(run)
-        raise NotSaved(
-            f"no checkpoint of iteration {play.iteration} could be written: {error}. "
-            + (f"{last} is whole: make room, and go on from it with --resume" if last else "make room, and start again")
-        ) from error
+        with writing(f"the checkpoint of iteration {play.iteration}", run):
+            part.mkdir(parents=True)
+            _write(play, part)
+            shutil.rmtree(folder, ignore_errors=True)
+            part.replace(folder)
+            _sync(folder.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     for old in checkpoints(run)[:-KEPT]:
@@ -71,7 +91,8 @@ def save(play: SelfPlay, run: Path) -> Path:
 
 def checkpoints(run: Path) -> list[Path]:
     """The run's checkpoints, the oldest first."""
-    return sorted(folder for folder in (run / "checkpoints").glob("[0-9]*") if (folder / "state.json").is_file())
+    whole = [one for one in (run / "checkpoints").glob("*") if one.name.isdecimal() and (one / "state.json").is_file()]
+    return sorted(whole, key=lambda one: int(one.name))
 
 
 def latest(run: Path) -> Path | None:
@@ -144,11 +165,15 @@ def read_state(folder: Path, config: Config) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text())
-    except (OSError, ValueError) as error:
-        raise BadArgument(f"{folder} is no checkpoint: {error}") from None
-    if state.get("format") != FORMAT or state.get("version") != VERSION:
-        raise BadArgument(f"{folder} is no checkpoint of this version: it says {state.get('version')!r}, not {VERSION}")
-    now, then = config.to_json(), state["config"]
+        kind, then = (state["format"], state["version"]), dict(state["config"])
+        int(state["iteration"]), dict(state["baselines"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadArgument(
+            f"{folder / 'state.json'} is damaged ({error!r}): remove {folder}, and --resume goes on from the one before"
+        ) from None
+    if kind != (FORMAT, VERSION):
+        raise BadArgument(f"{folder} is no checkpoint of this version: it says {kind}, not {(FORMAT, VERSION)}")
+    now = config.to_json()
     other = {name for name in now if json.loads(json.dumps(now[name])) != then.get(name) and name not in FREE}
     if other:
         changes = "; ".join(f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in sorted(other))
@@ -159,8 +184,15 @@ def read_state(folder: Path, config: Config) -> dict[str, Any]:
 
 
 def restore(play: SelfPlay, folder: Path, state: Mapping[str, Any]) -> None:
-    """Put the optimizers and baselines of a checkpoint into a run whose models and pool were loaded from it."""
-    moments = load_file(folder / "optimizer.safetensors")
+    """Put the optimizers and baselines of a checkpoint into a run whose models and pool were loaded from it.
+
+    Raises:
+        BadArgument: the checkpoint is damaged.
+    """
+    try:
+        moments = load_file(folder / "optimizer.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise BadArgument(f"{folder / 'optimizer.safetensors'} is damaged: {error}") from None
     for name, policy in _policies(play).items():
         assert policy.learner is not None
         mine = {key.removeprefix(f"{name}."): value for key, value in moments.items() if key.startswith(f"{name}.")}

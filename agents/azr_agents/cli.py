@@ -32,6 +32,9 @@ def train_command(config: Config, resume: bool = False) -> int:
     except Stopped as stopped:
         console.print(f"[yellow]{stopped}")
         return 130
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped at once; where there is a checkpoint, --resume goes on from it")
+        return 130
     console.print(f"The trained model is in {folder / 'model'}; look at {folder / 'report.html'}")
     return 0
 

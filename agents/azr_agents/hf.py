@@ -125,7 +125,7 @@ class HFAgent:
         """The token ids of prompts, in the template.
 
         Raises:
-            BadArgument: a prompt that leaves no room for a reply in the model's context.
+            BadArgument: a prompt without tokens, or one that leaves no room for a reply in the model's context.
         """
         if self.template is Template.CHAT:
             turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
@@ -138,6 +138,8 @@ class HFAgent:
             encoded = self.tokenizer(texts)["input_ids"] if texts else []
         room = getattr(self.model.config, "max_position_embeddings", None)
         longest = max(map(len, encoded), default=0)
+        if not all(encoded):
+            raise BadArgument("a prompt has no tokens, so that nothing says what comes first: put something into it")
         if room is not None and longest + self.max_new_tokens > room:
             raise BadArgument(
                 f"a prompt of {longest} tokens and a reply of {self.max_new_tokens} do not fit the model's context of "

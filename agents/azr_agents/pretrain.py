@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from azr_gym.code.generate import LEVELS
 from azr_gym.errors import BadArgument
 from azr_gym.roles import Role
 
 from .corpus import examples
-from .tokenizer import train_tokenizer
+from .tokenizer import MIN_VOCAB, train_tokenizer
 
 BUCKET = 32  # batches are padded to a multiple of it
 MAX_LENGTH = 384  # longer examples are left out: fewer than one in a thousand
@@ -83,8 +84,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise BadArgument(f"size must be one of {list(SIZES)}, not {self.size!r}")
-        if min(self.examples, self.batch_tokens // MAX_LENGTH) < 1:
-            raise BadArgument(f"examples must be above 0, and batch_tokens at least {MAX_LENGTH}")
+        if not self.levels or not set(self.levels) <= set(LEVELS):
+            raise BadArgument(f"levels must be some of {LEVELS}, not {self.levels!r}")
+        if self.examples < 1 or self.batch_tokens < MAX_LENGTH or self.vocab_size < MIN_VOCAB:
+            raise BadArgument(
+                f"examples must be above 0, batch_tokens at least {MAX_LENGTH}, and vocab_size at least {MIN_VOCAB}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ class Corpus:
 
 def make_tokenizer(recipe: Recipe) -> Any:
     """The tokenizer of a recipe."""
-    some = itertools.islice(examples(np.random.default_rng([recipe.seed, 0]), recipe.levels), 12_000)
+    count = min(recipe.examples, 12_000)
+    some = itertools.islice(examples(np.random.default_rng([recipe.seed, 0]), recipe.levels), count)
     return train_tokenizer((one.prompt + one.answer for one in some), recipe.vocab_size, recipe.context)
 
 
@@ -325,9 +331,11 @@ def train_base(
     tick: Tick | None = None,
 ) -> Path:
     """The second half of `make_base`: for several sizes of one corpus."""
-    folder, started = Path(out), time.perf_counter()
+    folder, started, steps = Path(out), time.perf_counter(), count_batches(corpus, recipe)
+    if steps < 1:
+        raise BadArgument("the examples fill no batch: ask for more of them, or for fewer batch_tokens")
     folder.mkdir(parents=True, exist_ok=True)
-    model, steps = make_model(recipe, tokenizer).to(device), count_batches(corpus, recipe)
+    model = make_model(recipe, tokenizer).to(device)
     trainer, log = Trainer(model, SIZES[recipe.size].lr, steps), []
     for batch in batches(corpus, recipe):
         loss = trainer.step(batch)

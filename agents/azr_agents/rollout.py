@@ -113,6 +113,10 @@ class Arena:
         """What a file of the pool holds."""
         return next(iter(self._propose.values())).game.room.task_type
 
+    def prompt(self, task: Task) -> str:
+        """What a solver of a task reads."""
+        return next(iter(self._propose.values())).game.room.prompt(task, self.config.prompt_style)
+
     def propose(self, agent: Agent, seed: int) -> list[Rollout]:
         """`config.proposals` proposals in each mode, from one call of the agent."""
         self.watch.lap("rest")

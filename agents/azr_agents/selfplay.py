@@ -21,7 +21,7 @@ from azr_gym import rewards
 from azr_gym.agent import Agent
 from azr_gym.errors import BadArgument
 from azr_gym.pool import TaskPool
-from azr_gym.roles import Role
+from azr_gym.roles import Outcome, Role
 from azr_gym.task import Task
 
 from .advantages import Groups, varies
@@ -100,7 +100,7 @@ class SelfPlay:
         """Every mode's proposals in one call of the agent; what is accepted goes to the pool."""
         if self.config.proposer is Proposer.GENERATOR:
             return []
-        proposals = self.arena.propose(self.proposer.agent, seed)
+        proposals = fitting(self.arena.propose(self.proposer.agent, seed), self.arena, self.solver.agent)
         for one in proposals:
             if one.task is not None:
                 self.pool.add(one.task, "proposer")
@@ -111,14 +111,15 @@ class SelfPlay:
         count, rng = self.config.tasks, np.random.default_rng([seed, 1])
         if self.config.proposer is Proposer.GENERATOR:
             return self.arena.fresh(count, seed)
-        chosen: list[Task] = []
+        chosen: dict[bytes, Task] = {}
         for mode in self.arena.modes:
             tasks = {one.task.key: one.task for one in proposals if one.task is not None and one.mode == mode}
+            wanted = max(count, len(tasks))  # a proposal that nobody tries has no worth
             if len(tasks) < count:
                 old = self.pool.sample(rng, 2 * count, mode if self.pool.size(mode) else None)
-                tasks |= {task.key: task for task in old}
-            chosen += [*tasks.values()][:count]
-        return chosen
+                tasks |= {task.key: task for task in old if task.key not in chosen}
+            chosen |= dict([*tasks.items()][:wanted])
+        return [*chosen.values()]
 
     def solve(self, tasks: Sequence[Task], seed: int) -> list[list[Rollout]]:
         """Attempts at each task; the pool remembers how they went."""
@@ -208,6 +209,20 @@ class SelfPlay:
         )
 
 
+def fitting(proposals: Iterable[Rollout], arena: Arena, solver: Agent) -> list[Rollout]:
+    """Refuse what became a task that does not fit the solver's context: short programs have long outputs."""
+    worth = rewards.propose_reward(arena.config.reward, Outcome.REFUSED)
+    made = []
+    for one in proposals:
+        try:
+            if one.task is not None and isinstance(solver, HFAgent):
+                solver.encode([arena.prompt(one.task)])
+        except BadArgument as error:
+            one = replace(one, task=None, metrics={}, outcome=Outcome.REFUSED, reason=str(error), reward=worth)
+        made.append(one)
+    return made
+
+
 def fill(config: Config, pool: TaskPool[Any], arena: Arena, proposer: Agent) -> None:
     """Fill an empty pool, so that there is something to show and something to solve.
 
@@ -218,15 +233,19 @@ def fill(config: Config, pool: TaskPool[Any], arena: Arena, proposer: Agent) -> 
         for task in arena.fresh(config.seed_tasks, _seed(config.seed, 0)):
             pool.add(task, "seed")
         return
-    wanted = config.seed_tasks * len(arena.modes)
+    wanted, reasons = config.seed_tasks * len(arena.modes), Counter[str]()
     for turn in range(4 * max(1, config.seed_tasks // config.proposals)):
-        for one in arena.propose(proposer, _seed(config.seed, -1 - turn)):
+        for one in fitting(arena.propose(proposer, _seed(config.seed, -1 - turn)), arena, proposer):
+            reasons[one.reason] += 1
             if one.task is not None:
                 pool.add(one.task, "proposer")
         if len(pool) >= wanted:
             return
     if not len(pool):
-        raise BadArgument("the base proposed no valid task: take seeding='generator', or a stronger base")
+        [(reason, _)] = reasons.most_common(1)
+        raise BadArgument(
+            f"the base proposed no valid task (most often: {reason}): take seeding='generator', or a stronger base"
+        )
 
 
 def base_strength(config: Config, pool: TaskPool[Any], arena: Arena, agent: Agent) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 PAD, END, THINK, THOUGHT = "<pad>", "<end>", "<think>", "</think>"
+MIN_VOCAB = 256 + 4  # every byte, and these
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int = 1024) -> Any:
@@ -17,7 +18,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int
 
     Args:
         texts: what the model will read and write.
-        vocab_size: how many tokens, 260 or more: 256 bytes, the special ones, and merges.
+        vocab_size: how many tokens, `MIN_VOCAB` or more: bytes, those with a meaning of their own, and merges.
         max_length: the model's context, kept with the tokenizer.
 
     Returns:
@@ -33,7 +34,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=vocab_size - 2,  # thinking's two tokens come on top
         special_tokens=[PAD, END],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -46,6 +47,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 384, max_length: int
         eos_token=END,
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
+        split_special_tokens=True,  # a text that says <end> does not end
     )
     made.add_tokens([THINK, THOUGHT])  # words of the text, not special: an answer's reader must see them
     return made

@@ -18,7 +18,7 @@ from azr_gym.pool import TaskPool
 
 from . import checkpoint, metrics
 from .config import Config, Proposer
-from .evaluate import Score, at_temperature, evaluate
+from .evaluate import Score, at_temperature, evaluate, table
 from .hf import HFAgent
 from .measure import measure, samples
 from .metrics import Log, warnings_of
@@ -49,30 +49,22 @@ def train(config: Config, resume: bool = False, console: Console | None = None) 
     start = _start(config, resume)
     with ExitStack() as stack:
         play = stack.enter_context(_open(config, start, console))
+        stack.enter_context(checkpoint.writing("the log", config.out))  # TensorBoard's thread tells when it is closed
         log = stack.enter_context(Log(config.out, config.tensorboard, config.track, play.iteration if start else None))
+        before: list[Score] = []
         if start is None:
-            _examine(play, log, console, "before")
-        stopped = stack.enter_context(_interrupts())
-        bar = stack.enter_context(_progress(console))
-        task = bar.add_task("self-play", total=config.iterations, completed=play.iteration, says="")
-        while play.iteration < config.iterations and not stopped:
-            row = _iterate(play, log)
-            bar.update(task, completed=play.iteration, says=_says(row))
-            for warning in warnings_of(row):
-                bar.console.print(f"[yellow]iteration {play.iteration}: {warning}")
-            if config.eval_every and play.iteration % config.eval_every == 0 and play.iteration < config.iterations:
-                _examine(play, log, bar.console, f"iteration {play.iteration}")
-            if play.iteration % config.checkpoint_every == 0 or stopped or play.iteration >= config.iterations:
-                checkpoint.save(play, config.out)
-        if stopped:
+            before = _examine(play, log, console, "before")
+            checkpoint.save(play, config.out)  # so that there is one to go on from, however soon the run is killed
+        if _play_on(play, log, console):
             raise Stopped(
                 f"stopped at iteration {play.iteration}, and saved. Go on with the same settings and --resume"
             )
-        bar.stop()
-        _examine(play, log, console, "after")
-        play.solver.agent.model.save_pretrained(config.out / "model")
-        play.solver.agent.tokenizer.save_pretrained(config.out / "model")
-    report(config.out)
+        console.print(table(_examine(play, log, console, "after"), before))
+        with checkpoint.writing("the trained model", config.out):
+            play.solver.agent.model.save_pretrained(config.out / "model")
+            play.solver.agent.tokenizer.save_pretrained(config.out / "model")
+    with checkpoint.writing("the report", config.out):
+        report(config.out)
     return config.out
 
 
@@ -85,7 +77,7 @@ def _start(config: Config, resume: bool) -> Path | None:
     found = checkpoint.latest(config.out)
     if resume and found is None:
         raise BadArgument(f"{config.out} holds no checkpoint to go on from: leave --resume out to begin a run")
-    if not resume and (config.out / metrics.File.METRICS).exists():
+    if not resume and (found or (config.out / metrics.File.METRICS).exists()):
         raise BadArgument(f"{config.out} holds a run already: give --resume to go on with it, or another --out")
     return found if resume else None
 
@@ -94,8 +86,11 @@ def _start(config: Config, resume: bool) -> Path | None:
 def _open(config: Config, start: Path | None, console: Console) -> Iterator[SelfPlay]:
     """Models, pool and environments: new ones, or those of a checkpoint."""
     state = checkpoint.read_state(start, config) if start else None
-    config.out.mkdir(parents=True, exist_ok=True)
-    metrics.replace_file(config.out / metrics.CONFIG, (json.dumps(config.to_json(), indent=1) + "\n").encode())
+    with checkpoint.writing("the settings", config.out):
+        config.out.mkdir(parents=True, exist_ok=True)
+        metrics.replace_file(config.out / metrics.CONFIG, (json.dumps(config.to_json(), indent=1) + "\n").encode())
+        for file in metrics.File if start is None else ():  # of a run that was killed before its first checkpoint
+            (config.out / file).unlink(missing_ok=True)
     with console.status("loading"):
         solver, proposer = policies(config, start)
     pool: TaskPool[Any] = TaskPool(capacity=config.pool_capacity)
@@ -136,6 +131,10 @@ def policies(config: Config, start: Path | None = None) -> tuple[Policy, Policy]
 def agent(config: Config, model: str | Path) -> HFAgent:
     """A model that plays as the settings say."""
     device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise BadArgument(f"device {device!r} can not be used: {str(error).splitlines()[0]}") from None
     return HFAgent.from_pretrained(
         model,
         dtype=config.dtype,
@@ -150,7 +149,7 @@ def agent(config: Config, model: str | Path) -> HFAgent:
 def _trained(config: Config, model: str | Path, reference: Any) -> Policy:
     made = agent(config, model)
     if config.gradient_checkpointing:
-        made.model.gradient_checkpointing_enable()
+        getattr(made.model, "activation_checkpointing_enable", made.model.gradient_checkpointing_enable)()
     learner = Learner(
         made.model,
         config.row,
@@ -165,6 +164,24 @@ def _trained(config: Config, model: str | Path, reference: Any) -> Policy:
     return Policy(made, learner)
 
 
+def _play_on(play: SelfPlay, log: Log, console: Console) -> bool:
+    """Iterate to the end, or until somebody presses Ctrl-C; says whether somebody did."""
+    config, stopping = play.config, False
+    with _interrupts() as stopped, _progress(console) as bar:
+        task = bar.add_task("self-play", total=config.iterations, completed=play.iteration, says="")
+        while play.iteration < config.iterations and not stopping:
+            row = _iterate(play, log)
+            bar.update(task, completed=play.iteration, says=_says(row))
+            for warning in warnings_of(row):
+                bar.console.print(f"[yellow]iteration {play.iteration}: {warning}")
+            if config.eval_every and play.iteration % config.eval_every == 0 and play.iteration < config.iterations:
+                _examine(play, log, bar.console, f"iteration {play.iteration}")
+            stopping = bool(stopped)
+            if play.iteration % config.checkpoint_every == 0 or stopping or play.iteration >= config.iterations:
+                checkpoint.save(play, config.out)
+    return stopping
+
+
 def _iterate(play: SelfPlay, log: Log) -> dict[str, Any]:
     watch = play.arena.watch
     watch.reset()
@@ -172,9 +189,10 @@ def _iterate(play: SelfPlay, log: Log) -> dict[str, Any]:
     values = measure(played, play.arena.modes) | learned | {"pool": len(play.pool)}
     values |= {f"time/{name}": watch.seconds.get(name, 0.0) for name in ("rollout", "execute", "update")}
     values["time/iteration"] = sum(watch.seconds.values())
-    log.write(play.iteration, values)
-    for row in samples(played, play.config.keep_samples):
-        log.sample({"iteration": play.iteration, **row})
+    with checkpoint.writing(f"the metrics of iteration {play.iteration}", play.config.out):
+        log.write(play.iteration, values)
+        for row in samples(played, play.config.keep_samples):
+            log.sample({"iteration": play.iteration, **row})
     return values
 
 
@@ -188,11 +206,17 @@ def _says(row: dict[str, Any]) -> str:
     return "  ".join(shown)
 
 
-def _examine(play: SelfPlay, log: Log, console: Console, when: str) -> None:
-    """Held-out scores at temperature 1 and greedy, written down."""
+def _examine(play: SelfPlay, log: Log, console: Console, when: str) -> list[Score]:
+    """Held-out scores at temperature 1 and greedy, written down once: a run may have been killed at this."""
+    out = play.config.out
     with console.status(f"evaluating, {when}"):
-        for score in held_out(play.config, play.solver.agent, play.arena.modes):
-            log.evaluation(score.row(play.iteration))
+        scores = held_out(play.config, play.solver.agent, play.arena.modes)
+    there = metrics.read(out).evaluations
+    with checkpoint.writing(f"the evaluation of iteration {play.iteration}", out):
+        for row in (score.row(play.iteration) for score in scores):
+            if row not in there:
+                log.evaluation(row)
+    return scores
 
 
 def held_out(config: Config, player: HFAgent, modes: tuple[str, ...]) -> list[Score]:

@@ -22,7 +22,8 @@ from .hf import TokenReply
 from .loss import count_terms, token_logprobs
 from .presets import Preset, objective
 
-ROW_TOKENS = 256  # more shared prompts, but more pairs of tokens that do not see each other
+ROW_TOKENS = 256  # more of them: prompts are shared more, but more pairs of tokens do not see each other
+SHARE = 2  # a row may be so many times as long as its prompt
 
 
 class Pack(NamedTuple):
@@ -56,7 +57,7 @@ def pack(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: t
         for turn, index in enumerate(row, 1):
             reply = replies[index].ids
             start = number * width + len(line)
-            source += [number * width + len(prompt) - 1, *range(start, start + len(reply) - 1)]
+            source += [number * width + len(prompt) - 1, *range(start, start + len(reply))][: len(reply)]
             target += reply
             lengths.append(len(reply))
             line += reply
@@ -76,14 +77,15 @@ def lay_out(replies: Sequence[TokenReply], chosen: Iterable[int], budget: int, r
         replies: the batch.
         chosen: which of them.
         budget: most tokens of a micro-batch, padding included; a longer row makes one of its own.
-        row: most tokens of a row, but each holds at least one reply.
+        row: most tokens of a row, but each holds at least one reply, and a long prompt as many tokens of replies as
+            it has itself. 0: one reply in each.
     """
     open_rows: dict[tuple[int, ...], list[int]] = {}
     rows: list[list[int]] = []
     for index in chosen:
         prompt = replies[index].prompt_ids
         current = open_rows.get(prompt)
-        if current is None or _width(replies, [*current, index]) > row:
+        if current is None or _width(replies, [*current, index]) > max(row, SHARE * len(prompt) * (row > 0)):
             current = open_rows[prompt] = []
             rows.append(current)
         current.append(index)
@@ -127,7 +129,7 @@ def _attention(packed: Pack, dtype: torch.dtype) -> Tensor:
         return (owner_BS >= 0).long()
     before_SS = torch.ones(owner_BS.shape[1], owner_BS.shape[1], dtype=torch.bool, device=owner_BS.device).tril()
     mine_BSS = (owner_BS[:, None] == 0) | (owner_BS[:, None] == owner_BS[:, :, None])
-    return torch.where(before_SS & mine_BSS, 0.0, torch.finfo(dtype).min).to(dtype)[:, None]
+    return (~(before_SS & mine_BSS)).to(dtype)[:, None] * torch.finfo(dtype).min
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,8 @@ class Learner:
     ) -> None:
         self.model, self.row, self.lr, self.reference = model, row, lr, reference
         self.temperature, self.max_grad_norm, self.budget = temperature, max_grad_norm, budget
+        if getattr(model.config, "sliding_window", None):
+            row_tokens = 0  # a mask of our own knows no window
         self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -220,10 +224,14 @@ class Learner:
         return sampled_NL, found_NL
 
     def _step(self, batch: Batch, rows: Sequence[int], tally: _Tally) -> None:
-        mask_NL = _right([torch.ones(len(batch.replies[row].ids), dtype=torch.bool) for row in rows])
+        lengths = [len(batch.replies[row].ids) for row in rows]  # none on a rank whose prompts stand in other steps
+        mask_NL = torch.arange(max(lengths, default=0)) < torch.tensor(lengths)[:, None]
         terms = count_terms(mask_NL, self.row.aggregation, self.max_tokens, self.reduce)
         self.optimizer.zero_grad(set_to_none=True)
-        for part in lay_out(batch.replies, rows, self.budget, self.row_tokens):
+        groups = [list(rows)]
+        if self.reference is not None:  # what is anchored apart: the reference runs for that alone
+            groups = [[row for row in rows if (batch.anchor[row] > 0) is held] for held in (False, True)]
+        for part in chain.from_iterable(lay_out(batch.replies, some, self.budget, self.row_tokens) for some in groups):
             loss = self._loss(batch, part, terms, tally)
             loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)

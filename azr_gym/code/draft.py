@@ -100,9 +100,7 @@ class Program(NamedTuple):
             statement.run(env)
             if "return" in env:
                 return [*trace, ("return", env["return"])]
-            step = (statement.target, env[statement.target])
-            if not operations or trace[-1:] != [step]:  # the last round of a loop has told it
-                trace.append(step)
+            trace.append((statement.target, env[statement.target]))
         raise AssertionError("a program ends with a return")
 
     def __call__(self, arguments: Iterable[object]) -> Any:
@@ -443,7 +441,8 @@ class Draft:
                 for value in values:
                     env[target] = value.run(env)
 
-        self.add(f"if {{}}:\n    {target} = {{}}\n    {target} = {{}}", [test, *values], target, run)
+        template = f"if {{}}:\n    {target} = {{}}\n    {target} = {{}}"
+        self.add(template, [test, *values], target, run, lambda env: operations(test, env))
         self.go_on(name(target, self.current.type))
 
     def branch_of_three(self) -> None:

@@ -8,6 +8,7 @@ function at once: nothing written here is ever run as text.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def sample(
         split: "train", "test" or "ood".
         n_inputs: 1 to 64.
         operations: the trace has what is computed within a statement too, as (its text, value), and a loop's variable
-            after each round. It changes nothing else.
+            after each round; a step that repeats the one before it is told once. It changes nothing else.
 
     Raises:
         BadArgument: an argument is out of its range.
@@ -224,7 +225,8 @@ def _sample(dice: Dice, program: Program, count: int, operations: bool) -> Sampl
             trace = program.trace(case.arguments)
             if all(fits(value) for _, value in trace):
                 if operations:
-                    trace = [step for step in program.trace(case.arguments, True) if fits(step[1])]
+                    steps = (step for step in program.trace(case.arguments, True) if fits(step[1]))
+                    trace = [next(same) for _, same in itertools.groupby(steps, repr)]
                 cases = [case, *[other for other in cases if other is not case]][:count]
                 return Sample(
                     program.source,

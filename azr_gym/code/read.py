@@ -43,7 +43,7 @@ def read_arguments(text: str, count: int | None) -> tuple[object, ...] | None:
 
 def read_program(text: str) -> str | None:
     """A program that defines the entry function, chatter before and after it cut off."""
-    for take in (_whole, _cut):
+    for take in (_whole, _dedented, _cut):
         source = take(text)
         if source and len(source) <= MAX_PROGRAM_CHARS:
             try:
@@ -86,9 +86,13 @@ def has_plain_entry(source: str) -> bool:
 
 
 def _whole(text: str) -> str:
-    """The text, without what indents all of it: an answer after `? =` begins with a space."""
-    bare = text.strip("\n")
-    return textwrap.dedent(bare) if bare[:1].isspace() else bare
+    """The text from its first letter: an answer after `? =` begins with a space."""
+    return text.lstrip().rstrip("\n")
+
+
+def _dedented(text: str) -> str:
+    """The text without what indents all of it; nothing where nothing does."""
+    return textwrap.dedent(text).strip("\n") if text.strip("\n")[:1].isspace() else ""
 
 
 def _cut(text: str) -> str:
@@ -173,7 +177,7 @@ def _read_calls(text: str) -> Draft | None:
 
 def _read_code(text: str) -> Draft:
     """A program, then calls of the entry, then the message in comments; or calls and message alone."""
-    for take in (_whole, _cut, _calls):
+    for take in (_whole, _dedented, _cut, _calls):
         source = take(text)
         if not source.strip() or len(source) > MAX_PROGRAM_CHARS + 16 * MAX_VALUE_CHARS:
             continue

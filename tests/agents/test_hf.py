@@ -78,7 +78,7 @@ def test_a_reply_hangs_on_its_own_prompt_place_and_seed() -> None:
 def test_making_the_batch_smaller_and_splitting_it_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [[reply.ids for reply in group] for group in agent().reply(PROMPTS, 8, 1)]
     assert [[reply.ids for reply in group] for group in agent(max_rows=9).reply(PROMPTS, 8, 1)] == ids
-    monkeypatch.setattr("azr_agents.hf.COMPACT_BELOW", 0.0)
+    monkeypatch.setattr("azr_agents.decode.COMPACT_BELOW", 0.0)
     assert [[reply.ids for reply in group] for group in agent().reply(PROMPTS, 8, 1)] == ids
 
 
@@ -142,6 +142,7 @@ def test_draws_have_the_models_distribution() -> None:
         (lambda: agent(max_new_tokens=0), "max_new_tokens"),
         (lambda: agent(template="chatml"), "plain"),
         (lambda: agent(template="chat"), "no chat template"),
+        (lambda: agent().reply(["x", ""], 1, 0), "no tokens"),
         (lambda: agent(max_new_tokens=250).reply(["x" * 40], 1, 0), "context of 256"),
     ],
 )

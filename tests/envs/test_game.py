@@ -120,6 +120,32 @@ def test_steps_at_the_wrong_moment_are_refused() -> None:
             play()
 
 
+def test_a_batch_shows_its_episodes_once_they_have_begun() -> None:
+    from azr_gym.code.env import CodeTripletVectorEnv
+
+    envs = CodeTripletVectorEnv(3, autoreset_mode="Disabled")
+    with pytest.raises(WrongMoment, match="reset"):
+        _ = envs.episodes
+    prompts, info = envs.reset(options={"tasks": [TASKS[2], TASKS[0], None]})
+    assert [episode.task for episode in envs.episodes[:2]] == [TASKS[2], TASKS[0]]
+    assert tuple(episode.prompt for episode in envs.episodes) == prompts
+    assert [episode.task.id for episode in envs.episodes if episode.task] == info["task_id"].tolist()
+    begun = envs.episodes
+    envs.step(envs.oracle())
+    assert all(now is then and now.over for now, then in zip(envs.episodes, begun, strict=True))
+
+
+def test_a_batch_that_resets_itself_shows_the_episodes_that_follow() -> None:
+    from azr_gym.code.env import CodeTripletVectorEnv
+
+    envs = CodeTripletVectorEnv(2)
+    envs.reset(seed=0)
+    begun = envs.episodes
+    prompts = envs.step(envs.oracle())[0]
+    assert tuple(episode.prompt for episode in envs.episodes) == prompts
+    assert not any(now is then or now.over for now, then in zip(envs.episodes, begun, strict=True))
+
+
 @pytest.mark.parametrize("action", [None, 3, b"1", ["1"], np.array(["1"])])
 def test_an_action_that_is_not_text_is_refused_and_the_episode_goes_on(action: Any) -> None:
     from azr_gym.code.env import CodeTripletEnv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import io
 import itertools
@@ -26,7 +27,7 @@ from azr_gym.code import expression, generate, grammar
 from azr_gym.code.dice import Dice
 from azr_gym.code.draft import Draft
 from azr_gym.code.expression import DeadEnd, call_of
-from azr_gym.code.generate import LEVELS, MAX_CHARS, MAX_INPUTS, Sample, Split, sample
+from azr_gym.code.generate import LEVELS, MAX_CHARS, MAX_INPUTS, Sample, Split, fits, sample
 from azr_gym.code.normal import form, held_out
 from azr_gym.errors import BadArgument
 from azr_sandbox import Program, Runner, RunStatus
@@ -166,8 +167,8 @@ PRINTED = """
 import hashlib, numpy as np
 from azr_gym.code.generate import LEVELS, sample
 rng = np.random.default_rng(5)
-found = [sample(rng, level=level, split=split, n_inputs=3) for level in LEVELS for split in ("train", "test", "ood")
-         for _ in range(30)]
+found = [sample(rng, level=level, split=split, n_inputs=3, operations=number % 2 == 0)
+         for level in LEVELS for split in ("train", "test", "ood") for number in range(30)]
 print(hashlib.sha256(repr(found).encode()).hexdigest())
 """
 
@@ -182,9 +183,160 @@ def test_the_same_sample_in_every_process() -> None:
     }  # fmt: skip
     rng = np.random.default_rng(5)
     found = [
-        sample(rng, level=level, split=split, n_inputs=3) for level in LEVELS for split in SPLITS for _ in range(30)
+        sample(rng, level=level, split=split, n_inputs=3, operations=number % 2 == 0)
+        for level in LEVELS
+        for split in SPLITS
+        for number in range(30)
     ]
     assert marks == {hashlib.sha256(repr(found).encode()).hexdigest().encode() + b"\n"}
+
+
+# --- what is computed on the way --------------------------------------------------------------------------------
+Steps = list[tuple[str, str]]  # what, and its value's text
+
+
+def told(found: Sample) -> Steps:
+    return [(plain(text), repr(value)) for text, value in found.trace]
+
+
+def plain(text: str) -> str:
+    """A step's text as Python would write it."""
+    return text if text in ("return", "a, b") else ast.unparse(ast.parse(text, mode="eval"))
+
+
+def once(steps: Steps) -> Steps:
+    """The steps, none of them the same as the one before it."""
+    return [step for step, _ in itertools.groupby(steps)]
+
+
+def come_in_order(steps: Steps, among: Steps) -> bool:
+    rest = iter(among)
+    return all(step in rest for step in steps)
+
+
+class Telling(ast.NodeTransformer):
+    """Rewrites a program so that it tells of every expression and every assignment, as Python computes them."""
+
+    def __init__(self, targets: list[str]) -> None:
+        self.targets = targets  # of the statements, as far as they are reached
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        if node.name == "f":
+            body = list(zip(node.body, [*self.targets, *[""] * len(node.body)], strict=False))
+            node.body = [line for statement, target in body for line in self.tell(statement, target)]
+        return node
+
+    def tell(self, statement: ast.stmt, target: str) -> list[ast.stmt]:
+        """The statement, then its variable; after each round too, where it is a loop."""
+        note = ast.parse(f"tell({target!r}, ({target}))").body if target not in ("", "return") else []
+        if isinstance(statement, ast.For):
+            inner = statement
+            while isinstance(inner.body[0], ast.For):
+                inner = inner.body[0]
+            inner.body += note
+        return [self.visit(statement), *note]
+
+    def visit_Return(self, node: ast.Return) -> ast.Return:
+        assert node.value is not None
+        node.value = _call("return", self.visit(node.value))
+        return node
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            text = ast.unparse(node)
+            node.generators[0].iter = self.visit(node.generators[0].iter)  # computed once, and the rest in each round
+            return _call(text, node)
+        if not isinstance(node, ast.expr) or isinstance(node, ast.Name | ast.Constant | ast.Slice | ast.Starred):
+            return super().visit(node)
+        if isinstance(getattr(node, "ctx", None), ast.Store):
+            return node
+        text = ast.unparse(node)
+        if isinstance(node, ast.BoolOp) and len(node.values) > 2:  # a or b or c: a or b comes first
+            node.values = [ast.BoolOp(node.op, node.values[:-1]), node.values[-1]]
+        return _call(text, super().visit(node))
+
+
+def _call(text: str, value: ast.expr) -> ast.expr:
+    return ast.Call(ast.Name("tell", ast.Load()), [ast.Constant(text), value], [])
+
+
+def really(source: str, arguments: tuple[object, ...], targets: list[str]) -> Steps:
+    """What Python itself computes on the way, in its order. Generated programs are trusted here."""
+    log: Steps = []
+
+    def tell(text: str, value: Any) -> Any:
+        with contextlib.suppress(TypeError):  # neither a type of the generator's, nor a value that it could tell
+            if type(value) in (bool, int, str, list, tuple, dict) and fits(value):
+                log.append((text, repr(value)))
+        return value
+
+    scope: dict[str, Any] = {"tell": tell}
+    exec(compile(ast.fix_missing_locations(Telling(targets).visit(ast.parse(source))), "f", "exec"), scope)
+    scope["f"](*arguments)
+    return log
+
+
+@given(seeds, levels, splits, st.integers(1, 5))
+def test_telling_operations_changes_nothing_else(seed: int, level: int, split: Split, n_inputs: int) -> None:
+    a, b = np.random.default_rng(seed), np.random.default_rng(seed)
+    brief = sample(a, level=level, split=split, n_inputs=n_inputs)
+    full = sample(b, level=level, split=split, n_inputs=n_inputs, operations=True)
+    assert a.bit_generator.state == b.bit_generator.state
+    for what in ("source", "inputs", "outputs"):
+        assert repr(getattr(brief, what)) == repr(getattr(full, what))
+    assert come_in_order(once(told(brief)), told(full))
+    assert told(brief)[-1] == told(full)[-1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_step_is_what_python_computes_at_that_moment(level: int, split: Split) -> None:
+    plain_rng, rng = (np.random.default_rng(level) for _ in range(2))
+    for _ in range(60):
+        brief = sample(plain_rng, level=level, split=split)
+        found = sample(rng, level=level, split=split, operations=True)
+        targets = [name for name, _ in brief.trace]
+        happened = really(found.source, found.inputs[0], targets)
+        assert come_in_order(told(found), happened), found.source
+        assignments = [[step for step in steps if step[0] in targets] for steps in (told(found), happened)]
+        assert once(assignments[0]) == once(assignments[1]), "every assignment is told, and of a loop every round"
+
+
+@given(seeds, levels, splits)
+def test_no_step_repeats_its_neighbour_and_every_value_is_short(seed: int, level: int, split: Split) -> None:
+    found = draw(seed, level=level, split=split, operations=True)
+    assert told(found) == once(told(found))
+    assert all(fits(value) for _, value in found.trace)
+
+
+def test_what_only_changes_the_order_of_a_dict_is_told() -> None:
+    found = (step for one in many(1500, level=3, operations=True) for step in itertools.pairwise(one.trace))
+    assert any(before == after and repr(before) != repr(after) for before, after in found)
+
+
+def test_every_condition_that_is_looked_at_is_told() -> None:
+    count = 0
+    for split in SPLITS:
+        for found in many(250, level=4, split=split, operations=True):
+            body = entry(found.source).body
+            tests = [
+                node.test
+                for line in body
+                if isinstance(line, ast.If)
+                for node in ast.walk(line)
+                if isinstance(node, ast.If)
+            ]
+            conditions = {ast.unparse(test) for test in tests if not isinstance(test, ast.Name)}
+            happened = {text for text, _ in really(found.source, found.inputs[0], [])}
+            assert conditions & happened <= {text for text, _ in told(found)}, found.source
+            count += len(conditions & happened)
+    assert count > 200
+
+
+def test_operations_within_a_statement_are_told() -> None:
+    found = many(300, level=1, operations=True)
+    assert all(plain(text) in ast.unparse(entry(one.source).body[-1]) for one in found for text, _ in one.trace)
+    assert sum(len(one.trace) > 1 for one in found) > 150, "most programs of level 1 have two operations"
 
 
 # --- splits -----------------------------------------------------------------------------------------------------

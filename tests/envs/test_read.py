@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr_gym.code import generate, prompts
+from azr_gym.code.normal import form
 from azr_gym.code.read import Draft, defines_entry, read_arguments, read_draft, read_program, read_value
 from azr_gym.code.triplet import Mode, Triplet, parse_arguments
 from azr_gym.roles import PromptStyle
@@ -202,6 +204,38 @@ def test_calls_may_run_over_several_lines() -> None:
 )
 def test_a_text_without_a_proposal_has_none(text: str) -> None:
     assert read_draft(text).program is None
+
+
+@pytest.mark.parametrize("name", INVITED)
+@pytest.mark.parametrize("before", [" ", "  ", "\n ", " \n\n  ", "\t"])
+def test_an_answer_may_begin_with_a_space(name: str, before: str) -> None:
+    source = INVITED[name].strip("\n")
+    assert read_program(before + source) == source
+    assert read_draft(f"{before}{source}\nf(1)") == Draft(source, ("f(1)",))
+    assert find(f"<think>x = 1</think>{before}{source}", read_program, str.__eq__).value == source
+
+
+@pytest.mark.parametrize("name", sorted(set(INVITED) - {"a multi-line string"}))
+@pytest.mark.parametrize("margin", ["    ", " ", "\t"])
+def test_an_answer_may_be_indented_as_a_whole(name: str, margin: str) -> None:
+    source = INVITED[name].strip("\n")
+    found, draft = (
+        read(textwrap.indent(f"{source}{after}", margin))
+        for read, after in ((read_program, ""), (read_draft, "\nf(1)"))
+    )
+    assert isinstance(found, str)
+    assert isinstance(draft, Draft)
+    assert draft.program is not None
+    assert form(found).key == form(draft.program).key == form(source).key
+    assert draft.inputs == ("f(1)",)
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n"])
+def test_blank_lines_in_a_string_stay_as_they_are(before: str) -> None:
+    source = "def f(x):\n    y = '''\n   \n\n  \t\nend'''\n    return x + y"
+    assert read_program(before + source) == source
+    assert read_draft(f"{before}{source}\nf('a')") == Draft(source, ("f('a')",))
+    assert read_draft(fenced(source, "'a'")) == Draft(source, ("'a'",))
 
 
 @given(sources, st.lists(small_plain_data, min_size=1, max_size=3), st.sampled_from(PromptStyle))
