@@ -48,6 +48,8 @@ def fits(model: Any) -> bool:
     if config.model_type not in LEAN or not hasattr(getattr(model, "model", None), "rotary_emb"):
         return False
     window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    if type(model.model.layers[0].self_attn.q_proj) is not torch.nn.Linear:  # an adapter's, or a quantised one
+        return False
     steady = config.rope_parameters["rope_type"] not in ("dynamic", "longrope")  # these turn by the text's length
     return config.hidden_act == "silu" and steady and not window
 
@@ -95,6 +97,7 @@ class Lean:
         self.layers, config = list(model.model.layers), model.config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.first = [_joined(layer.self_attn) for layer in self.layers]
         self.prompt_PGTD = [(layer.keys, layer.values) for layer in cache.layers]
         self.shape, self.done = (len(there_PT), n), 0
         self.bias_PT = (there_PT == 0).to(model.dtype) * torch.finfo(model.dtype).min
@@ -112,14 +115,14 @@ class Lean:
         hidden_RC = self.model.model.embed_tokens(token_R)
         cos_R1D, sin_R1D = self.cos_RSD[:, at, None], self.sin_RSD[:, at, None]
         for number, layer in enumerate(self.layers):
-            mine = layer.self_attn
             normed_RC = _norm(layer.input_layernorm, hidden_RC)
-            query_RHD = _turn(mine.q_proj(normed_RC).unflatten(-1, (-1, self.width)), cos_R1D, sin_R1D)
-            own_RGSD, value_RGSD = self.own[number]
-            own_RGSD[:, :, at] = _turn(mine.k_proj(normed_RC).unflatten(-1, (-1, self.width)), cos_R1D, sin_R1D)
-            value_RGSD[:, :, at] = mine.v_proj(normed_RC).unflatten(-1, (-1, self.width))
+            all_RXD = functional.linear(normed_RC, *self.first[number]).view(len(token_R), -1, self.width)
+            turned_RXD = _turn(all_RXD[:, : -self.kv_heads], cos_R1D, sin_R1D)
+            query_RHD, own_RGSD, value_RGSD = turned_RXD[:, : self.heads], *self.own[number]
+            own_RGSD[:, :, at] = turned_RXD[:, self.heads :]
+            value_RGSD[:, :, at] = all_RXD[:, -self.kv_heads :]
             seen_RC = self._attend(query_RHD, number, own_RGSD[:, :, : at + 1], value_RGSD[:, :, : at + 1])
-            hidden_RC = hidden_RC + mine.o_proj(seen_RC)
+            hidden_RC = hidden_RC + layer.self_attn.o_proj(seen_RC)
             hidden_RC = hidden_RC + layer.mlp(_norm(layer.post_attention_layernorm, hidden_RC))
         logits_RV: Tensor = self.model.lm_head(_norm(self.model.model.norm, hidden_RC))
         return logits_RV
@@ -163,6 +166,13 @@ class Lean:
         self.prompt_PGTD = [(keys[prompts], values[prompts]) for keys, values in self.prompt_PGTD]
         self.bias_PT, self.own = self.bias_PT[prompts], self.own[:, :, rows]
         self.cos_RSD, self.sin_RSD = self.cos_RSD[rows], self.sin_RSD[rows]
+
+
+def _joined(attention: Any) -> tuple[Tensor, Tensor | None]:
+    """The weights that make queries, keys and values, as one matrix, and its bias."""
+    made = (attention.q_proj, attention.k_proj, attention.v_proj)
+    bias = None if made[0].bias is None else torch.cat([one.bias for one in made])
+    return torch.cat([one.weight for one in made]), bias
 
 
 def _norm(module: Any, hidden_RC: Tensor) -> Tensor:
