@@ -5,8 +5,7 @@
 
 What the paper has: 64 proposals and 64 tasks per mode, 8 attempts at each, 6 references, TRR++ without KL, one step per
 iteration, AdamW at 1e-6, temperature 1, replies of up to 8,096 tokens, 500 iterations, the reward of eq. 6, a pool that
-the base fills itself. What differs: every attempt trains the solver (the paper throws seven of eight away), and groups
-in which all attempts failed or all succeeded are not run through the model; their advantage is kept in the baseline.
+the base fills itself. What differs: every attempt trains the solver, and not one of eight.
 
 Weights, gradients and Adam's moments in float32 and a reference of none need 4 x 4 x 7.6e9 bytes = 122 GB before the
 first activation: one GPU of 141 GB with gradient checkpointing, or a smaller model. Not run at full size here.

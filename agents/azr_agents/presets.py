@@ -61,6 +61,14 @@ PRESETS = {
             clip_high=0.28,
         ),
         Preset(
+            "trr++_attempts",
+            "TRR++ (arXiv 2505.03335) for several attempts at a task: minus their mean, scale per (task, role)",
+            baseline=Baseline.MEAN,
+            whiten_key=Key.ROLE,
+            entropy_weight=0.001,
+            clip_high=0.28,
+        ),
+        Preset(
             "trr++_token",
             "the same as verl, and so the reference implementation, computes it: statistics over tokens",
             whiten_key=Key.ROLE,

@@ -24,13 +24,14 @@ from azr_gym.pool import TaskPool
 from azr_gym.roles import Outcome, Role
 from azr_gym.task import Task
 
-from .advantages import Groups, varies
+from .advantages import Groups
 from .config import Config, Proposer, Seeding
 from .hf import HFAgent, TokenReply
 from .presets import estimate
 from .rollout import Arena, Rollout
 from .update import Batch, Learner
 
+IDLE = 1e-6  # an advantage of less teaches nothing
 REFILL_BELOW = 0.5  # share of the groups that teach something
 
 
@@ -178,7 +179,7 @@ class SelfPlay:
         return metrics
 
     def batch(self, policy: Policy, rollouts: Sequence[Rollout], rng: np.random.Generator) -> Batch:
-        """Advantages of every rollout; then those of groups that teach nothing are left out."""
+        """Advantages of every rollout; then what teaches nothing is left out."""
         config, learner = self.config, policy.learner
         assert learner is not None
         replies = [_tokens(one) for one in rollouts]
@@ -191,16 +192,18 @@ class SelfPlay:
         )
         lp_NL, ref_lp_NL = learner.reference_logprobs(replies) if config.row.reward_kl_weight else (None, None)
         roles = Groups(*_numbered(kinds, [(mode, role) for mode in self.arena.modes for role in Role]))
-        prompts = Groups(*_numbered([(one.role, one.prompt) for one in rollouts]))
+        # A proposal is compared with its mode's proposals, whatever the prompt: each has one attempt.
+        asked = [(one.role, one.prompt if one.role is Role.SOLVE else one.mode) for one in rollouts]
+        prompts = Groups(*_numbered(asked))
         advantages_NL, policy.baseline = estimate(
             config.row, reward_N, mask_NL, roles, prompts, lp_NL, ref_lp_NL, policy.baseline
         )
         weight = {Role.SOLVE: 1.0, Role.PROPOSE: config.proposer_weight if policy is self.solver else 1.0}
-        teaches_N = varies(reward_N, prompts)
+        idle_N = (advantages_NL.abs() < IDLE).all(1)
         kept = [
             index
             for index, one in enumerate(rollouts)
-            if one.role is Role.PROPOSE or teaches_N[index] or not config.skip_equal
+            if one.role is Role.PROPOSE or not idle_N[index] or not config.skip_idle
         ]
         return Batch(
             [replies[index] for index in kept],

@@ -334,15 +334,22 @@ def advantages(loop: SelfPlay, rollouts: Sequence[Rollout], who: Policy | None =
     return {places[id(reply)]: float(row[0]) for reply, row in zip(batch.replies, batch.advantages, strict=True)}
 
 
-def test_groups_of_equal_rewards_are_left_out_of_the_batch_but_count_in_the_baseline() -> None:
+def test_attempts_that_all_went_alike_are_left_out_and_nothing_else_changes_by_it() -> None:
     rollouts = [*attempts(task(1), 0), *attempts(task(2), 4), *attempts(task(3), 1)]
     found = advantages(loop(), rollouts)
     assert list(found) == [8, 9, 10, 11]
+    by_hand = np.array([0.0] * 8 + [1.125] + [-0.375] * 3)  # minus the mean of the task's attempts
+    by_hand /= by_hand.std()
+    assert [*found.values()] == pytest.approx(by_hand[8:], rel=1e-4)
+    everything = advantages(loop(config(skip_idle=False)), rollouts)
+    assert [*everything.values()] == pytest.approx(by_hand, rel=1e-4, abs=1e-6)
+
+
+def test_where_all_attempts_of_a_role_are_compared_none_is_left_out() -> None:
+    rollouts = [*attempts(task(1), 0), *attempts(task(2), 4), *attempts(task(3), 1)]
     rewards = np.array([one.reward for one in rollouts])
     by_hand = (rewards - rewards.mean()) / rewards.std()
-    assert [*found.values()] == pytest.approx(by_hand[8:], rel=1e-4)
-    everything = advantages(loop(config(skip_equal=False)), rollouts)
-    assert [*everything.values()] == pytest.approx(by_hand, rel=1e-4)
+    assert [*advantages(loop(config(algorithm="trr++")), rollouts).values()] == pytest.approx(by_hand, rel=1e-4)
 
 
 def test_equal_proposals_are_learned_from() -> None:
@@ -401,7 +408,7 @@ def test_shuffling_deals_the_same_rewards_out_in_each_mode_and_role(seed: int) -
 
 def test_with_shuffled_rewards_a_right_answer_is_worth_no_more_than_a_wrong_one() -> None:
     rollouts = list(chain(*(attempts(task(number), 2, 4) for number in range(200))))
-    found = advantages(loop(config(shuffle_rewards=True, skip_equal=False)), rollouts)
+    found = advantages(loop(config(shuffle_rewards=True, algorithm="trr++")), rollouts)
     right = np.array([found[place] for place, one in enumerate(rollouts) if one.correct])
     assert abs(right.mean()) < 0.15  # 400 of deviation 1: three standard errors; unshuffled it would be 1
     assert sorted(Counter(round(value, 3) for value in found.values()).values()) == [400, 400]
