@@ -200,10 +200,9 @@ class SelfPlay:
         )
         weight = {Role.SOLVE: 1.0, Role.PROPOSE: config.proposer_weight if policy is self.solver else 1.0}
         idle_N = (advantages_NL.abs() < IDLE).all(1)
+        skipping = config.skip_idle and not config.kl_weight[Role.SOLVE]  # else they pull towards the base all the same
         kept = [
-            index
-            for index, one in enumerate(rollouts)
-            if one.role is Role.PROPOSE or not idle_N[index] or not config.skip_idle
+            index for index, one in enumerate(rollouts) if one.role is Role.PROPOSE or not skipping or not idle_N[index]
         ]
         return Batch(
             [replies[index] for index in kept],
