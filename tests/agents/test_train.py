@@ -410,7 +410,7 @@ def test_the_help_of_train_shows_every_setting_with_its_default(tmp_path: Path) 
     for words in (
         f"(default: {Config().iterations})",
         f"(default: {Config().lr})",
-        "(default: trr++)",
+        f"(default: {Config().algorithm})",
         "{shared,copy,frozen,generator}",
         "--resume",
     ):
