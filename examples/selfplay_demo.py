@@ -2,6 +2,9 @@
 
 It loads the base that is shipped, measures it on held-out tasks, lets it play against itself for a few minutes, and
 measures it again. No data, no GPU, no Docker needed. Run it with `make demo`; `--iterations` makes it shorter or longer.
+
+Measured (seed 0, 4 min 40 s, examples/results/selfplay_demo.json): held-out tasks solved at temperature 1 from 26.0% to
+28.3% (gain +0.4 to +4.3 points), greedy 33.3% to 32.2%, one of eight attempts 56.7% to 55.3%.
 """
 
 from __future__ import annotations
