@@ -8,7 +8,7 @@ from typing import Any
 from azr_gym.roles import Outcome, Role
 
 from .rollout import Rollout
-from .selfplay import Round, structure
+from .selfplay import Round, solve_rates, structure
 
 Values = dict[str, Any]
 
@@ -70,9 +70,7 @@ def _tasks(metrics: Iterable[Mapping[str, float]]) -> Values:
 
 def samples(played: Round, count: int) -> list[dict[str, Any]]:
     """Some rollouts to be read: the first `count` of each role and mode, as lines of samples.jsonl."""
-    rates = {
-        one.task.key: sum(x.correct for x in group) / len(group) for group in played.groups if (one := group[0]).task
-    }
+    rates = solve_rates(played.groups)
     taken: dict[tuple[Role, str], int] = {}
     rows = []
     for one in [*played.proposals, *(group[0] for group in played.groups)]:

@@ -6,6 +6,7 @@ with seeds of their own each time, so that an iteration is a function of its see
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -120,13 +121,16 @@ class Arena:
     def propose(self, agent: Agent, seed: int) -> list[Rollout]:
         """`config.proposals` proposals in each mode, from one call of the agent."""
         self.watch.lap("rest")
-        asked = {mode: envs.reset(seed=seed + 1_000_003 * place)[0] for place, (mode, envs) in enumerate(self._each())}
+        asked = {
+            mode: envs.reset(seed=seed + 1_000_003 * place)[0]
+            for place, (mode, envs) in enumerate(self._propose.items())
+        }
         self.watch.lap("execute")
         prompts = [prompt for mode in self.modes for prompt in asked[mode]]
-        replies = [group[0] for group in _ask_apart(agent, prompts, seed)]
+        replies = _ask_apart(agent, prompts, seed)
         self.watch.lap("rollout")
         made: list[Rollout] = []
-        for place, (mode, envs) in enumerate(self._each()):
+        for place, (mode, envs) in enumerate(self._propose.items()):
             part = replies[place * self.config.proposals : (place + 1) * self.config.proposals]
             made += _judged(envs, Role.PROPOSE, asked[mode], part, [mode] * len(part))
         self.watch.lap("execute")
@@ -157,9 +161,6 @@ class Arena:
                 made += [episode.task for episode in envs.episodes]
         return made
 
-    def _each(self) -> list[tuple[str, BatchTaskEnv]]:
-        return list(self._propose.items())
-
     def _solvers(self, count: int) -> BatchTaskEnv:
         """The environment that judges so many answers at once."""
         if count not in self._solve:
@@ -168,17 +169,15 @@ class Arena:
         return self._solve[count]
 
 
-def _ask_apart(agent: Agent, prompts: Sequence[str], seed: int) -> list[list[Reply]]:
+def _ask_apart(agent: Agent, prompts: Sequence[str], seed: int) -> list[Reply]:
     """One reply to each prompt. Equal prompts get different replies: they are one prompt asked several times."""
-    counts: dict[str, int] = {}
-    for prompt in prompts:
-        counts[prompt] = counts.get(prompt, 0) + 1
+    counts = Counter(prompts)
     groups: dict[str, list[Reply]] = {}
     for size in sorted(set(counts.values())):
         same = [prompt for prompt, count in counts.items() if count == size]
         groups |= dict(zip(same, ask(agent, same, size, seed), strict=True))
     taken = {prompt: iter(group) for prompt, group in groups.items()}
-    return [[next(taken[prompt])] for prompt in prompts]
+    return [next(taken[prompt]) for prompt in prompts]
 
 
 def _judged(

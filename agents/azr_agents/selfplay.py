@@ -133,7 +133,7 @@ class SelfPlay:
 
     def complete(self, proposals: Sequence[Rollout], groups: Sequence[Sequence[Rollout]]) -> list[Rollout]:
         """Give each accepted proposal the reward for its task's difficulty."""
-        rates = {group[0].task.key: _rate(group) for group in groups if group[0].task is not None}
+        rates = solve_rates(groups)
         alike = Counter(structure(one.task) for one in proposals if one.task is not None)
         config, made = self.config, []
         for one in proposals:
@@ -274,8 +274,9 @@ def _seed(seed: int, iteration: int) -> int:
     return int(np.random.SeedSequence([seed, iteration + 2**20]).generate_state(1, np.uint32)[0])
 
 
-def _rate(group: Iterable[Rollout]) -> float:
-    return float(np.mean([one.correct for one in group]))
+def solve_rates(groups: Iterable[Sequence[Rollout]]) -> dict[bytes, float]:
+    """The share of the attempts at each task that were right, by the task's key."""
+    return {group[0].task.key: sum(one.correct for one in group) / len(group) for group in groups if group[0].task}
 
 
 def _equal(group: Sequence[Rollout]) -> bool:

@@ -76,7 +76,7 @@ def test_proposals_have_the_verdict_the_task_and_the_metrics_of_their_own_text()
 
 def test_equal_prompts_get_replies_of_their_own() -> None:
     agent = Says(lambda prompt, place: f"{prompt}{place}")
-    replies = [group[0].text for group in _ask_apart(agent, ["a", "b", "a", "c", "a", "b"], 3)]
+    replies = [reply.text for reply in _ask_apart(agent, ["a", "b", "a", "c", "a", "b"], 3)]
     assert replies == ["a0", "b0", "a1", "c0", "a2", "b1"]
     assert sorted(agent.asked, key=lambda one: one[1]) == [(["c"], 1, 3), (["b"], 2, 3), (["a"], 3, 3)]
     assert _ask_apart(agent, [], 3) == []
