@@ -20,6 +20,7 @@ from azr_gym.batch import BatchTaskEnv
 from azr_gym.errors import BadArgument
 from azr_gym.pool import TaskPool
 from azr_gym.roles import Outcome, Role
+from azr_gym.room import Room
 from azr_gym.task import Task
 
 from .config import Config
@@ -91,7 +92,7 @@ class Arena:
         self.config, self.pool, self.watch = config, pool, Stopwatch()
         self._open = ExitStack()
         with ExitStack() as stack:
-            self.modes = config.modes or _modes(config)
+            self.modes = config.modes or tuple(str(mode) for mode in _room(config).modes)
             self._propose = {
                 mode: stack.enter_context(closing(_make(config, config.proposals, "propose", mode, pool)))
                 for mode in self.modes
@@ -108,11 +109,6 @@ class Arena:
     def close(self) -> None:
         """Close the environments."""
         self._open.close()
-
-    @property
-    def task_type(self) -> Any:
-        """What a file of the pool holds."""
-        return next(iter(self._propose.values())).game.room.task_type
 
     def prompt(self, task: Task) -> str:
         """What a solver of a task reads."""
@@ -210,9 +206,15 @@ def _names(metrics: Mapping[str, Any]) -> list[str]:
     return [name for name in metrics if not name.startswith("_")]
 
 
-def _modes(config: Config) -> tuple[str, ...]:
+def task_type(config: Config) -> Any:
+    """What a file of the pool holds."""
+    return _room(config).task_type
+
+
+def _room(config: Config) -> Room[Any]:
+    """The environment's room, for what it says of itself."""
     with closing(_make(config, 1, "solve", None, None)) as envs:
-        return tuple(str(mode) for mode in envs.game.room.modes)
+        return envs.game.room
 
 
 def _make(

@@ -23,7 +23,7 @@ from .hf import HFAgent
 from .measure import measure, samples
 from .metrics import Log, warnings_of
 from .report import report
-from .rollout import Arena
+from .rollout import Arena, task_type
 from .selfplay import Policy, SelfPlay, base_strength, fill
 from .update import Learner
 
@@ -95,7 +95,7 @@ def _open(config: Config, start: Path | None, console: Console) -> Iterator[Self
         solver, proposer = policies(config, start)
     pool: TaskPool[Any] = TaskPool(capacity=config.pool_capacity)
     if start is not None:
-        pool = checkpoint.load_pool(start, _task_type(config))
+        pool = checkpoint.load_pool(start, task_type(config))
     with Arena(config, pool) as arena:
         play = SelfPlay(config, solver, proposer, pool, arena)
         if start is not None and state is not None:
@@ -106,11 +106,6 @@ def _open(config: Config, start: Path | None, console: Console) -> Iterator[Self
                 share = base_strength(config, pool, arena, solver.agent)
             console.print(f"The base solves {share:.0%} of the attempts at {config.tasks} tasks of each mode.")
         yield play
-
-
-def _task_type(config: Config) -> Any:
-    with Arena(config, TaskPool()) as arena:
-        return arena.task_type
 
 
 def policies(config: Config, start: Path | None = None) -> tuple[Policy, Policy]:

@@ -10,7 +10,7 @@ from agents.small import JAIL, Player, Says, config, seeded
 from gymnasium.vector import VectorEnv
 
 from azr_agents.config import Config
-from azr_agents.rollout import Arena, Stopwatch, _ask_apart
+from azr_agents.rollout import Arena, Stopwatch, _ask_apart, task_type
 from azr_gym import BadArgument, Outcome, Role, TaskPool
 from azr_gym.code import CodeTask, make_tasks
 
@@ -118,7 +118,7 @@ def test_fresh_tasks_are_a_function_of_the_seed_so_many_in_each_mode() -> None:
         assert [str(task.mode) for task in tasks] == ["deduction"] * 3 + ["abduction"] * 3 + ["induction"] * 3
         assert arena.fresh(3, 8) == tasks
         assert not {task.key for task in arena.fresh(3, 900)} & {task.key for task in tasks}
-        assert arena.task_type is CodeTask
+        assert task_type(config()) is CodeTask
 
 
 def test_without_modes_all_are_played_and_without_tasks_nobody_is_asked() -> None:
