@@ -2,6 +2,10 @@
 
 Every program gives six examples, one for each role in each mode. Some answers think first: between think tags, the
 values that the program computes on the way, operation by operation; in abduction from the output backwards.
+
+Deduction and abduction go on after their answer: more calls of the same program, each with its answer. A small model
+learns what an operation does from answers, and a program that is read once for many of them teaches several times as
+much in the same number of tokens.
 """
 
 from __future__ import annotations
@@ -26,16 +30,18 @@ THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the 
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
 PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
+MORE, MORE_THOUGHT = 7, 2  # further calls of a program, at most; fewer where answers think
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A prompt, and what a good agent writes after it."""
+    """A prompt, what a good agent writes after it, and further questions about the same program with their answers."""
 
     role: Role
     mode: Mode
     prompt: str
     answer: str
+    more: tuple[tuple[str, str], ...] = ()
 
 
 def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
@@ -58,9 +64,8 @@ def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Exampl
 
 def _examples(rng: np.random.Generator, made: Sample, triplet: Triplet, shown: Sequence[Triplet]) -> Iterator[Example]:
     for mode in (Mode.DEDUCTION, Mode.ABDUCTION):
+        yield _solved(made, mode, rng.random() < THOUGHT_SHARE)
         task = Triplet(mode, triplet.program, triplet.arguments, triplet.output)
-        thought = _thought(made, mode) if rng.random() < THOUGHT_SHARE else ""
-        yield Example(Role.SOLVE, mode, prompts.solve(task, COMPACT), f"{thought} {prompts.answer(task, COMPACT)}")
         asked = prompts.propose(Brief(mode, _references(rng, shown)), 0, COMPACT)
         yield Example(Role.PROPOSE, mode, asked, prompts.proposal(task.program, task.arguments, COMPACT))
     if pairs := mixed(list(zip(made.inputs, made.outputs, strict=True))):
@@ -77,9 +82,22 @@ def _references(rng: np.random.Generator, shown: Sequence[Triplet]) -> tuple[Tri
     return tuple(dict.fromkeys(shown[int(rng.integers(len(shown)))] for _ in range(count)))
 
 
-def _thought(made: Sample, mode: Mode) -> str:
+def _solved(made: Sample, mode: Mode, thinking: bool) -> Example:
+    """Calls of a program, one after the other."""
+    turns = []
+    for place in range(min(len(made.inputs), 1 + (MORE_THOUGHT if thinking else MORE))):
+        task = Triplet.of(mode, made.source, made.inputs[place], made.outputs[place])
+        thought = _thought(made.traces[place], mode) if thinking else ""
+        turns.append((prompts.solve(task, COMPACT), f"{thought} {prompts.answer(task, COMPACT)}"))
+    (prompt, answer), *others = turns
+    return Example(
+        Role.SOLVE, mode, prompt, answer, tuple((asked.removeprefix(made.source), said) for asked, said in others)
+    )
+
+
+def _thought(trace: Sequence[tuple[str, object]], mode: Mode) -> str:
     """The values on the way to the output, or back from it; nothing where there is no way."""
-    steps = [f"{name} = {value!r}" for name, value in made.trace[:-1]]
+    steps = [f"{name} = {value!r}" for name, value in trace[:-1]]
     if not steps:
         return ""
     return f"{THINK}{chr(10).join(steps if mode is Mode.DEDUCTION else reversed(steps))}{THOUGHT}"

@@ -1,4 +1,4 @@
-"""Makes a small base model from nothing: a tokenizer, a transformers architecture, and one pass over the `corpus`.
+"""Makes a small base model from nothing: a tokenizer, a transformers architecture, and some passes over the `corpus`.
 
 A base must be able to play before self-play can teach it: from bases that solved a few percent every run collapsed.
 The recipe is seeded. On a GPU each length of batch is one CUDA graph, forward, backward and optimizer in one.
@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -66,7 +67,8 @@ class Recipe:
     Attributes:
         size: a name of `SIZES`.
         levels: of the generator; each equally often, so a level that is named twice comes twice as often.
-        examples: how many are made; they are read once.
+        examples: how many are made.
+        epochs: how often they are read, in another order each time.
         batch_tokens: tokens of a step, padding included.
         vocab_size: of the tokenizer.
         context: most tokens of a prompt and its reply, for whoever uses the model.
@@ -76,6 +78,7 @@ class Recipe:
     size: str = "xs"
     levels: tuple[int, ...] = (1, 2, 2, 3)
     examples: int = 4_000_000
+    epochs: int = 1
     batch_tokens: int = 32_768
     vocab_size: int = 512
     context: int = 1024
@@ -86,9 +89,10 @@ class Recipe:
             raise BadArgument(f"size must be one of {list(SIZES)}, not {self.size!r}")
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise BadArgument(f"levels must be some of {LEVELS}, not {self.levels!r}")
-        if self.examples < 1 or self.batch_tokens < MAX_LENGTH or self.vocab_size < MIN_VOCAB:
+        if min(self.examples, self.epochs) < 1 or self.batch_tokens < MAX_LENGTH or self.vocab_size < MIN_VOCAB:
             raise BadArgument(
-                f"examples must be above 0, batch_tokens at least {MAX_LENGTH}, and vocab_size at least {MIN_VOCAB}"
+                f"examples and epochs must be above 0, batch_tokens at least {MAX_LENGTH}, and vocab_size at least "
+                f"{MIN_VOCAB}"
             )
 
 
@@ -97,12 +101,11 @@ class Corpus:
     """Examples as tokens, one after another: example i is `ids[start[i] : start[i + 1]]`."""
 
     ids: NDArray[np.uint16]
+    weight: NDArray[np.float16]  # of each token in the loss
     start: NDArray[np.int64]
-    prompt: NDArray[np.int64]  # tokens of each prompt
-    weight: NDArray[np.float32]  # of each answer's tokens
 
     def __len__(self) -> int:
-        return len(self.prompt)
+        return len(self.start) - 1
 
 
 def make_tokenizer(recipe: Recipe) -> Any:
@@ -126,9 +129,8 @@ def make_corpus(recipe: Recipe, tokenizer: Any, processes: int = 1, tick: Tick |
     lengths = np.concatenate([np.diff(shard.start) for shard in shards])
     return Corpus(
         np.concatenate([shard.ids for shard in shards]),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        np.concatenate([shard.prompt for shard in shards]),
         np.concatenate([shard.weight for shard in shards]),
+        np.concatenate([[0], np.cumsum(lengths)]),
     )
 
 
@@ -143,63 +145,82 @@ def _parallel(jobs: Sequence[tuple[Any, ...]], processes: int) -> Iterator[Corpu
 def _shard(job: tuple[Recipe, Any, int, int]) -> Corpus:
     recipe, tokenizer, number, count = job
     made = list(itertools.islice(examples(np.random.default_rng([recipe.seed, 1, number]), recipe.levels), count))
-    prompts = tokenizer([one.prompt for one in made])["input_ids"]
-    answers = tokenizer([one.answer for one in made])["input_ids"]
-    kept = [
-        (prompt, [*answer, tokenizer.eos_token_id], SOLVE_WEIGHT if one.role is Role.SOLVE else PROPOSE_WEIGHT)
-        for one, prompt, answer in zip(made, prompts, answers, strict=True)
-        if len(prompt) + len(answer) < MAX_LENGTH
-    ]
-    ids = [np.array(prompt + answer, np.uint16) for prompt, answer, _ in kept]
-    return Corpus(
-        np.concatenate(ids),
-        np.concatenate([[0], np.cumsum([len(one) for one in ids])]),
-        np.array([len(prompt) for prompt, _, _ in kept], np.int64),
-        np.array([weight for _, _, weight in kept], np.float32),
-    )
+    turns = [[(one.prompt, one.answer), *one.more] for one in made]
+    texts = list(chain.from_iterable(chain.from_iterable(turns)))
+    encoded = iter([found.ids for found in tokenizer.backend_tokenizer.encode_batch(texts)])
+    ids, runs, start = list[int](), list[tuple[float, int]](), [0]
+    for one, asked in zip(made, turns, strict=True):
+        row, weights = weighed(one.role, [(next(encoded), next(encoded)) for _ in asked], tokenizer.eos_token_id)
+        if row:
+            ids += row
+            runs += weights
+            start.append(len(ids))
+    weight, times = zip(*runs, strict=True)
+    return Corpus(np.array(ids, np.uint16), np.repeat(np.array(weight, np.float16), times), np.array(start, np.int64))
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Tokens padded to the right, and each one's weight in the loss; both (rows, length)."""
+def weighed(
+    role: Role, turns: Sequence[tuple[list[int], list[int]]], end: int
+) -> tuple[list[int], list[tuple[float, int]]]:
+    """The tokens of questions with their answers, as many as fit into `MAX_LENGTH`, and runs of (weight, how many).
 
-    ids_bl: NDArray[np.int64]
-    weight_bl: NDArray[np.float32]
+    Each answer has its end. What comes after one, the first token of the next question, is nothing to learn.
+    """
+    weight = SOLVE_WEIGHT if role is Role.SOLVE else PROPOSE_WEIGHT
+    row, runs = list[int](), list[tuple[float, int]]()
+    for asked, said in turns:
+        if len(row) + len(asked) + len(said) >= MAX_LENGTH:
+            break
+        silent = int(bool(row))
+        runs += [(0.0, silent), (PROMPT_WEIGHT, len(asked) - silent), (weight, len(said) + 1)]
+        row += [*asked, *said, end]
+    return row, runs
+
+
+class Batch(NamedTuple):
+    """Tokens padded to the right, and each one's weight in the loss; both (rows, length), on the device."""
+
+    ids_BL: Tensor
+    weight_BL: Tensor
 
 
 def count_batches(corpus: Corpus, recipe: Recipe) -> int:
     """How many `batches` there are."""
     sizes, members = np.unique(_padded(corpus), return_counts=True)
-    return int((members // np.maximum(1, recipe.batch_tokens // sizes)).sum())
+    return recipe.epochs * int((members // np.maximum(1, recipe.batch_tokens // sizes)).sum())
 
 
 def _padded(corpus: Corpus) -> NDArray[np.int64]:
     return -(-np.diff(corpus.start) // BUCKET) * BUCKET
 
 
-def batches(corpus: Corpus, recipe: Recipe) -> Iterator[Batch]:
-    """Every example once, in batches of examples of one length, in a seeded order. What fills no batch is left out."""
-    rng = np.random.default_rng([recipe.seed, 2])
+def batches(corpus: Corpus, recipe: Recipe, device: str = "cpu") -> Iterator[Batch]:
+    """Every example once an epoch, in batches of one length, in a seeded order. What fills no batch is left out.
+
+    The corpus lies on the device: put together on the host, the batches of a small model take longer than its steps.
+    """
+    ids_N = torch.from_numpy(corpus.ids.view(np.int16)).to(device)
+    weight_N = torch.from_numpy(corpus.weight).to(device)
+    size = np.diff(corpus.start)
+    for members, length in _order(corpus, recipe):
+        start_B, size_B = (torch.from_numpy(part[members]).to(device) for part in (corpus.start, size))
+        place_L = torch.arange(length, device=device)
+        where_BL = (start_B[:, None] + place_L).clamp(max=len(ids_N) - 1)
+        inside_BL = place_L < size_B[:, None]
+        yield Batch(ids_N[where_BL].long() * inside_BL, weight_N[where_BL].float() * inside_BL)
+
+
+def _order(corpus: Corpus, recipe: Recipe) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Which examples stand in each batch, and to what length they are padded."""
     lengths = _padded(corpus)
-    groups: list[tuple[int, NDArray[np.int64]]] = []
-    for length in np.unique(lengths):
-        rows = max(1, recipe.batch_tokens // int(length))
-        members = rng.permutation(np.flatnonzero(lengths == length))
-        whole = members[: len(members) // rows * rows].reshape(-1, rows)
-        groups += [(int(length), group) for group in whole]
-    for place in rng.permutation(len(groups)):
-        length, group = groups[int(place)]
-        yield _batch(corpus, group, length)
-
-
-def _batch(corpus: Corpus, members: NDArray[np.int64], length: int) -> Batch:
-    start, size = corpus.start[members], np.diff(corpus.start)[members]
-    place = np.arange(length)
-    inside = place < size[:, None]
-    ids = np.where(inside, corpus.ids[np.minimum(start[:, None] + place, len(corpus.ids) - 1)], 0)
-    answer = place >= corpus.prompt[members][:, None]
-    weight = np.where(answer, corpus.weight[members][:, None], PROMPT_WEIGHT) * inside
-    return Batch(ids.astype(np.int64), weight.astype(np.float32))
+    for epoch in range(recipe.epochs):
+        rng = np.random.default_rng([recipe.seed, 2, epoch])
+        groups: list[tuple[NDArray[np.int64], int]] = []
+        for length in map(int, np.unique(lengths)):
+            rows = max(1, recipe.batch_tokens // length)
+            members = rng.permutation(np.flatnonzero(lengths == length))
+            groups += [(group, length) for group in members[: len(members) // rows * rows].reshape(-1, rows)]
+        yield from (groups[place] for place in rng.permutation(len(groups)))
 
 
 def make_model(recipe: Recipe, tokenizer: Any) -> Any:
@@ -237,27 +258,28 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=self.lr, betas=(0.9, 0.98), weight_decay=0.01, capturable=self.on_gpu
         )
-        self._graphs: dict[tuple[int, ...], tuple[Any, Tensor, Tensor, Tensor]] = {}
+        self._graphs: dict[tuple[int, ...], tuple[Any, Batch, Tensor]] = {}
 
     def step(self, batch: Batch) -> Tensor:
         """Learn from a batch; gives its loss, on the device."""
         self.done += 1
         now = self.peak * schedule(self.done, self.steps)
-        ids, weight = torch.from_numpy(batch.ids_bl), torch.from_numpy(batch.weight_bl)
         if not self.on_gpu:
             for group in self.optimizer.param_groups:
                 group["lr"] = now
-            return self._learn(ids, weight)
+            return self._learn(batch)
         self.lr.fill_(now)  # type: ignore[union-attr]
-        if tuple(ids.shape) not in self._graphs:
-            self._graphs[tuple(ids.shape)] = self._capture(ids.to(self.device), weight.to(self.device))
-        graph, held_ids, held_weight, loss = self._graphs[tuple(ids.shape)]
-        held_ids.copy_(ids, non_blocking=True)
-        held_weight.copy_(weight, non_blocking=True)
+        shape = tuple(batch.ids_BL.shape)
+        if shape not in self._graphs:
+            self._graphs[shape] = self._capture(batch)
+        graph, held, loss = self._graphs[shape]
+        held.ids_BL.copy_(batch.ids_BL)
+        held.weight_BL.copy_(batch.weight_BL)
         graph.replay()
         return loss
 
-    def _learn(self, ids_BL: Tensor, weight_BL: Tensor) -> Tensor:
+    def _learn(self, batch: Batch) -> Tensor:
+        ids_BL, weight_BL = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_gpu, cache_enabled=False):
             logits = self.model(input_ids=ids_BL, use_cache=False).logits[:, :-1]
         weight = weight_BL[:, 1:].flatten()
@@ -269,7 +291,7 @@ class Trainer:
         self.optimizer.step()
         return loss.detach()
 
-    def _capture(self, ids: Tensor, weight: Tensor) -> tuple[Any, Tensor, Tensor, Tensor]:
+    def _capture(self, batch: Batch) -> tuple[Any, Batch, Tensor]:
         """Record a step. Recording runs nothing, but its warm-up does: the weights are put back."""
         kept = {name: value.clone() for name, value in self.model.state_dict().items()}
         moments = {key: {k: v.clone() for k, v in state.items()} for key, state in self.optimizer.state.items()}
@@ -277,19 +299,19 @@ class Trainer:
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self._learn(ids, weight)
+                self._learn(batch)
         torch.cuda.current_stream().wait_stream(side)
         self.optimizer.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            loss = self._learn(ids, weight)
+            loss = self._learn(batch)
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
                 value.copy_(kept[name])
             for key, state in self.optimizer.state.items():
                 for name, value in state.items():
                     value.copy_(moments[key][name]) if key in moments else value.zero_()
-        return graph, ids, weight, loss
+        return graph, batch, loss
 
 
 def schedule(step: int, steps: int) -> float:
@@ -337,7 +359,7 @@ def train_base(
     folder.mkdir(parents=True, exist_ok=True)
     model = make_model(recipe, tokenizer).to(device)
     trainer, log = Trainer(model, SIZES[recipe.size].lr, steps), []
-    for batch in batches(corpus, recipe):
+    for batch in batches(corpus, recipe, device):
         loss = trainer.step(batch)
         if trainer.done % max(1, steps // 100) == 0:
             log.append({"step": trainer.done, "loss": round(float(loss), 4)})

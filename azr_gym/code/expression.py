@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from azr_gym.code.dice import Dice, Weighted, weighted
@@ -25,6 +26,7 @@ from azr_gym.code.grammar import (
     rank,
     skeleton,
 )  # fmt: skip
+from azr_gym.code.inside import Step, inside, running
 
 
 class DeadEnd(Exception):
@@ -111,23 +113,26 @@ def made_of(
     looseness: int,
     run: Callable[[Env], Any],
     parts: Sequence[Expr] | None = None,
+    inner: Callable[[Env], Iterable[Step]] = lambda env: (),
 ) -> Expr:
     """A template with its arguments put in: in the text and in the skeleton. `parts` are the arguments, if not said."""
     shape = skeleton(template).format(*[argument.skeleton for argument in arguments])
-    return Expr(template.format(*arguments), shape, kind, looseness, run, tuple(arguments if parts is None else parts))
+    held = tuple(arguments if parts is None else parts)
+    return Expr(template.format(*arguments), shape, kind, looseness, run, held, inner)
 
 
-def operations(piece: Expr, env: Env) -> Iterator[tuple[str, Any]]:
+def operations(piece: Expr, env: Env) -> Iterator[Step]:
     """(text, value) of every operation in a piece that is computed once, in their order; the last is its own."""
     yield from within(piece, env)
     if piece.parts and piece.type:
         yield piece.text, piece.run(env)
 
 
-def within(piece: Expr, env: Env) -> Iterator[tuple[str, Any]]:
+def within(piece: Expr, env: Env) -> Iterator[Step]:
     """The same without its own."""
     for part in piece.parts:
         yield from operations(part, env)
+    yield from piece.inner(env)
 
 
 def _fill(dice: Dice, scope: Scope, slot: Slot, subject: Expr) -> Expr:
@@ -169,7 +174,12 @@ def make_operation(
         raise DeadEnd
     row = dice.choose(table)
     arguments = [subject, *[_fill(dice, scope, slot, subject) for slot in row.slots]]
-    return made_of(row.template, arguments, row.result, row.rank, call_of(row.function, arguments))
+    run = call_of(row.function, arguments)
+    return made_of(row.template, arguments, row.result, row.rank, run, None, partial(_inside, row.template, arguments))
+
+
+def _inside(template: str, arguments: Sequence[Expr], env: Env) -> list[Step]:
+    return inside(template, arguments, [argument.run(env) for argument in arguments])
 
 
 class Rounds(NamedTuple):
@@ -234,9 +244,16 @@ def make_comprehension(dice: Dice, scope: Scope, subject: Expr) -> Expr:
         raise DeadEnd
     form = dice.choose(table)
     bodies = make_bodies(dice, scope, names, form.wants)
-    function, runs = form.function, [body.run for body in bodies]
+    function, fold, runs = form.function, form.fold, [body.run for body in bodies]
     whole = [head, *bodies]
-    return made_of(form.template, whole, form.result, ATOM, lambda env: function(each(env), *runs), [head])
+
+    def gather(env: Env) -> Any:
+        return function(each(env), *runs)
+
+    if fold is None:
+        return made_of(form.template, whole, form.result, ATOM, gather, [head])
+    value = made_of(form.template, whole, form.result, ATOM, lambda env: fold(gather(env)), [head])
+    return value if fold is not sum else value._replace(inner=lambda env: running(value.text, gather(env)))
 
 
 ATOM = rank("")

@@ -54,15 +54,22 @@ class Sample:
         source: the program, whose entry is `f`, without a last newline.
         inputs: distinct argument tuples.
         outputs: `f` of each.
-        trace: for `inputs[0]`, (variable, value) after each statement of the body that was reached, a loop or an `if`
-            being one; `("a, b", (1, 2))` where two are assigned; where an early return is passed by, the variable that
-            goes on. The last is `("return", value)`.
+        traces: of the first input, or of each where operations are traced.
     """
 
     source: str
     inputs: tuple[tuple[object, ...], ...]
     outputs: tuple[object, ...]
-    trace: tuple[tuple[str, object], ...]
+    traces: tuple[tuple[tuple[str, object], ...], ...]
+
+    @property
+    def trace(self) -> tuple[tuple[str, object], ...]:
+        """For `inputs[0]`, (variable, value) after each statement of the body that was reached.
+
+        A loop or an `if` is one; `("a, b", (1, 2))` where two are assigned; where an early return is passed by, the
+        variable that goes on. The last is `("return", value)`.
+        """
+        return self.traces[0]
 
 
 def sample(
@@ -100,8 +107,9 @@ def sample(
         level: 1 to 5.
         split: "train", "test" or "ood".
         n_inputs: 1 to 64.
-        operations: the trace has what is computed within a statement too, as (its text, value), and a loop's variable
-            after each round; a step that repeats the one before it is told once. It changes nothing else.
+        operations: every input is traced, with what is computed within a statement too, as (its text, value), and a
+            loop's variable after each round. A step that repeats the one before it is told once, one whose value is too
+            long is not. It changes nothing else.
 
     Raises:
         BadArgument: an argument is out of its range.
@@ -224,17 +232,17 @@ def _sample(dice: Dice, program: Program, count: int, operations: bool) -> Sampl
         if len(case.arguments) > 1 or case.output != case.arguments[0]:
             trace = program.trace(case.arguments)
             if all(fits(value) for _, value in trace):
-                if operations:
-                    steps = (step for step in program.trace(case.arguments, True) if fits(step[1]))
-                    trace = [next(same) for _, same in itertools.groupby(steps, repr)]
                 cases = [case, *[other for other in cases if other is not case]][:count]
-                return Sample(
-                    program.source,
-                    tuple(case.arguments for case in cases),
-                    tuple(case.output for case in cases),
-                    tuple(trace),
-                )
+                traces = [_operations(program, one) for one in cases] if operations else [tuple(trace)]
+                inputs, outputs = zip(*cases, strict=True)
+                return Sample(program.source, inputs, outputs, tuple(traces))
     return None
+
+
+def _operations(program: Program, case: Case) -> tuple[tuple[str, object], ...]:
+    """Every step that can be shown, once where it is repeated."""
+    steps = (step for step in program.trace(case.arguments, True) if fits(step[1]))
+    return tuple(next(same) for _, same in itertools.groupby(steps, repr))
 
 
 def _key(value: object) -> str:
@@ -261,6 +269,8 @@ def _small(value: Any) -> bool:
         return True
     if kind is dict:
         return len(value) <= MAX_ITEMS and all(map(_small, value)) and all(map(_small, value.values()))
+    if value is None:  # in dict.fromkeys(x), on the way to something else
+        return False
     return len(value) <= MAX_ITEMS and all(map(_small, value))
 
 

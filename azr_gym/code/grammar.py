@@ -47,7 +47,8 @@ def rank(template: str) -> int:
 class Expr(NamedTuple):
     """A piece of a program: its text, its skeleton, its type, how tightly it binds, and what it computes.
 
-    `parts` are the pieces that are computed before it, once each, whatever the names in it stand for.
+    `parts` are the pieces that are computed before it, once each, whatever the names in it stand for; `inner` tells
+    what it computes itself on the way, as (text, value).
 
     In a template `{:+}` asks for a text that binds as tightly as a sum or tighter, else puts brackets round it.
     """
@@ -58,6 +59,7 @@ class Expr(NamedTuple):
     rank: int
     run: Callable[[Env], Any]
     parts: tuple[Expr, ...] = ()
+    inner: Callable[[Env], Iterable[tuple[str, Any]]] = lambda env: ()
 
     def __format__(self, spec: str) -> str:
         return self.text if self.rank >= _RANK[spec] else f"({self.text})"
@@ -619,6 +621,7 @@ class Form(NamedTuple):
     result: str
     weight: float
     function: Callable[..., Any]  # of the environments of all rounds, and the bodies
+    fold: Callable[[Any], Any] | None = None  # of what the function gives
 
 
 Envs = Iterator[Env]
@@ -647,15 +650,15 @@ FORMS: Final[list[Form]] = [
         Form("[{1} for {0} if {2:or}]", (Want(element, False), _TEST), result, 1, _filter)
         for element, result in ((INT, INTS), (STR, STRS))
     ),
-    Form("sum({1} for {0})", (Want(INT, False),), INT, 1.5, lambda envs, body: sum(_map(envs, body))),
-    Form("sum({1} for {0})", (Want(BOOL, False),), INT, 1.5, lambda envs, body: sum(_map(envs, body))),
-    Form("sum({1} for {0} if {2:or})", (Want(INT, True), _TEST), INT, 1.5, lambda *a: sum(_filter(*a))),
-    Form("max(({1} for {0}), default=0)", (Want(INT, False),), INT, 1, lambda *a: max(_map(*a), default=0)),
-    Form("any({1} for {0})", (Want(BOOL, False),), BOOL, 1, lambda *a: any(_map(*a))),
-    Form("all({1} for {0})", (Want(BOOL, False),), BOOL, 1, lambda *a: all(_map(*a))),
-    Form("''.join({1} for {0})", (Want(STR, False),), STR, 2.5, lambda *a: "".join(_map(*a))),
-    Form("' '.join({1} for {0})", (Want(STR, False),), STR, 1, lambda *a: " ".join(_map(*a))),
-    Form("''.join({1} for {0} if {2:or})", (Want(CHAR, True), _TEST), STR, 2.5, lambda *a: "".join(_filter(*a))),
+    Form("sum({1} for {0})", (Want(INT, False),), INT, 1.5, _map, sum),
+    Form("sum({1} for {0})", (Want(BOOL, False),), INT, 1.5, _map, sum),
+    Form("sum({1} for {0} if {2:or})", (Want(INT, True), _TEST), INT, 1.5, _filter, sum),
+    Form("max(({1} for {0}), default=0)", (Want(INT, False),), INT, 1, _map, lambda items: max(items, default=0)),
+    Form("any({1} for {0})", (Want(BOOL, False),), BOOL, 1, _map, any),
+    Form("all({1} for {0})", (Want(BOOL, False),), BOOL, 1, _map, all),
+    Form("''.join({1} for {0})", (Want(STR, False),), STR, 2.5, _map, "".join),
+    Form("' '.join({1} for {0})", (Want(STR, False),), STR, 1, _map, " ".join),
+    Form("''.join({1} for {0} if {2:or})", (Want(CHAR, True), _TEST), STR, 2.5, _filter, "".join),
     *(
         Form(
             "{{{1}: {2} for {0}}}",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tokenize
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -251,6 +252,8 @@ class Telling(ast.NodeTransformer):
         if isinstance(getattr(node, "ctx", None), ast.Store):
             return node
         text = ast.unparse(node)
+        if text.startswith("sum(") and isinstance(node, ast.Call) and len(node.args) == 1:
+            return _call(text, ast.Call(ast.Name("summed", ast.Load()), [ast.Constant(text), *map(self.visit, node.args)], []))
         if isinstance(node, ast.BoolOp) and len(node.values) > 2:  # a or b or c: a or b comes first
             node.values = [ast.BoolOp(node.op, node.values[:-1]), node.values[-1]]
         return _call(text, super().visit(node))
@@ -270,7 +273,12 @@ def really(source: str, arguments: tuple[object, ...], targets: list[str]) -> St
                 log.append((text, repr(value)))
         return value
 
-    scope: dict[str, Any] = {"tell": tell}
+    def summed(text: str, items: Iterable[int]) -> int:
+        terms = list(items)
+        tell("accumulate" + text.removeprefix("sum"), list(itertools.accumulate(terms)))
+        return sum(terms)
+
+    scope: dict[str, Any] = {"tell": tell, "summed": summed}
     exec(compile(ast.fix_missing_locations(Telling(targets).visit(ast.parse(source))), "f", "exec"), scope)
     scope["f"](*arguments)
     return log
@@ -335,7 +343,8 @@ def test_every_condition_that_is_looked_at_is_told() -> None:
 
 def test_operations_within_a_statement_are_told() -> None:
     found = many(300, level=1, operations=True)
-    assert all(plain(text) in ast.unparse(entry(one.source).body[-1]) for one in found for text, _ in one.trace)
+    texts = [(plain(text).replace("accumulate(", "sum("), one.source) for one in found for text, _ in one.trace]
+    assert all(text in ast.unparse(entry(source).body[-1]) for text, source in texts)
     assert sum(len(one.trace) > 1 for one in found) > 150, "most programs of level 1 have two operations"
 
 
