@@ -5,7 +5,7 @@ values that the program computes on the way, operation by operation; in abductio
 
 Deduction and abduction go on after their answer: more calls of the same program, each with its answer. A small model
 learns what an operation does from answers, and a program that is read once for many of them teaches several times as
-much in the same number of tokens.
+much in the same number of tokens. Answers that think go on longest: each line of a thought is an operation's answer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the 
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
 PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
-MORE, MORE_THOUGHT = 7, 2  # further calls of a program, at most; fewer where answers think
+MORE, MORE_THOUGHT = 2, 5  # further calls of a program, at most, where answers do not think and where they do
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import functools
 import itertools
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -173,6 +174,27 @@ def test_a_proposer_sees_no_one_or_two_references_and_not_its_own_program() -> N
             assert own.key not in [reference.key for reference in shown]
     assert set(count) == {0, 1, 2}
     assert min(count.values()) > 0.25 * sum(count.values())
+
+
+# --- further questions ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", [Mode.DEDUCTION, Mode.ABDUCTION])
+def test_further_questions_are_about_the_same_program_and_their_answers_are_right(mode: Mode) -> None:
+    found = [one for one in some(Role.SOLVE, mode, seed=7) if one.more]
+    assert len(found) > 10
+    asked = []
+    for one in found:
+        program = one.prompt.removesuffix("\n? =").rsplit("\n", 1)[0]
+        asked += [replace(one, prompt=program + question, answer=answer, more=()) for question, answer in one.more]
+    envs = batch(len(asked), mode=mode)
+    shown, _ = envs.reset(options={"tasks": [task_of(one) for one in asked]})
+    assert list(shown) == [one.prompt for one in asked]
+    assert envs.step([one.answer for one in asked])[1].tolist() == [1.0] * len(asked)
+
+
+def test_answers_that_think_go_on_longer() -> None:
+    found = [one for one in plenty() if one.role is Role.SOLVE and one.mode is not Mode.INDUCTION]
+    think, others = ([len(one.more) for one in found if bool(thoughts(one)) is wanted] for wanted in (True, False))
+    assert max(think) == corpus.MORE_THOUGHT > np.mean(others)
 
 
 # --- thoughts ---------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from azr_agents.pretrain import (
     schedule,
 )
 from azr_gym.errors import BadArgument
+from azr_gym.roles import Role
 
 torch.set_num_threads(1)
 TOY = Recipe("xs", (1,), examples=400, batch_tokens=1152, vocab_size=300, context=512, seed=3)
@@ -55,9 +56,7 @@ def corpus(tokenizer: Any) -> Corpus:
 
 
 def same(one: Corpus, other: Corpus) -> bool:
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("ids", "start", "prompt", "weight")
-    )
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("ids", "weight", "start"))
 
 
 # --- the corpus -------------------------------------------------------------------------------------------------
@@ -78,17 +77,40 @@ def test_shards_differ_and_so_do_seeds(tokenizer: Any, monkeypatch: pytest.Monke
     assert not same(found, make_corpus(replace(TOY, examples=100, seed=4), tokenizer))
 
 
-def test_an_example_is_a_prompt_an_answer_and_an_end(tokenizer: Any, corpus: Corpus) -> None:
-    weights = Counter[float]()
-    for (start, end), prompt, weight in zip(pairwise(corpus.start), corpus.prompt, corpus.weight, strict=True):
-        asked, answer = corpus.ids[start : start + prompt], corpus.ids[start + prompt : end]
-        assert answer[-1] == tokenizer.eos_token_id
-        assert tokenizer.eos_token_id not in [*asked, *answer[:-1]]
-        solving = tokenizer.decode(asked).endswith("? =")
-        assert weight == np.float32(SOLVE_WEIGHT if solving else PROPOSE_WEIGHT)
-        weights[float(weight)] += 1
-    assert len(weights) == 2
-    assert len(corpus.ids) == corpus.start[-1]
+def test_every_answer_has_its_end_and_what_comes_after_one_is_nothing_to_learn(tokenizer: Any, corpus: Corpus) -> None:
+    seen, turns = Counter[float](), Counter[int]()
+    for start, end in pairwise(corpus.start):
+        ids, weights = corpus.ids[start:end], corpus.weight[start:end]
+        ends = np.flatnonzero(ids == tokenizer.eos_token_id)
+        assert ends[-1] == len(ids) - 1
+        assert not weights[ends[:-1] + 1].any()
+        answered = float(weights[-1])
+        assert set(weights[ends].tolist()) == {answered}
+        seen[answered] += 1
+        turns[len(ends)] += 1
+        first = tokenizer.decode(ids[: np.argmax(weights == weights[-1])])
+        assert first.endswith("? =") == (answered == SOLVE_WEIGHT)
+    assert set(seen) == {SOLVE_WEIGHT, float(np.float16(PROPOSE_WEIGHT))}
+    assert len(turns) > 2, "some programs are called more often than others"
+    assert len(corpus.ids) == len(corpus.weight) == corpus.start[-1]
+
+
+sizes = st.tuples(st.integers(1, 200), st.integers(0, 200))
+
+
+@given(st.sampled_from(Role), st.lists(sizes, min_size=1, max_size=6))
+def test_as_many_questions_as_fit_are_weighed(role: Role, turns: list[tuple[int, int]]) -> None:
+    ids, runs = pretrain.weighed(role, [([7] * asked, [8] * said) for asked, said in turns], end=1)
+    weights = [weight for weight, times in runs for _ in range(times)]
+    assert len(ids) == len(weights) <= MAX_LENGTH
+    kept, worth = ids.count(1), SOLVE_WEIGHT if role is Role.SOLVE else PROPOSE_WEIGHT
+    assert len(ids) == sum(asked + said + 1 for asked, said in turns[:kept])
+    if kept < len(turns):
+        asked, said = turns[kept]
+        assert len(ids) + asked + said >= MAX_LENGTH
+    for place, (token, weight) in enumerate(zip(ids, weights, strict=True)):
+        silent = place > 0 and ids[place - 1] == 1
+        assert weight == (worth if token != 7 else 0.0 if silent else PROMPT_WEIGHT)
 
 
 def test_examples_that_are_too_long_are_left_out(
@@ -99,8 +121,8 @@ def test_examples_that_are_too_long_are_left_out(
     limit = int(np.median(lengths))
     monkeypatch.setattr(pretrain, "MAX_LENGTH", limit)
     shorter = make_corpus(TOY, tokenizer)
-    assert np.diff(shorter.start).tolist() == lengths[lengths <= limit].tolist()
-    assert shorter.prompt.tolist() == corpus.prompt[lengths <= limit].tolist()
+    assert np.diff(shorter.start).max() <= limit
+    assert len(corpus) / 2 < len(shorter) < len(corpus), "some are cut after a question, some left out"
 
 
 # --- batches ----------------------------------------------------------------------------------------------------
@@ -109,38 +131,43 @@ def build(sizes: list[tuple[int, int, bool]]) -> Corpus:
     lengths = [prompt + answer for prompt, answer, _ in sizes]
     return Corpus(
         np.repeat(np.arange(1, len(sizes) + 1, dtype=np.uint16), lengths),
+        np.concatenate([worth(*one) for one in sizes]).astype(np.float16),
         np.concatenate([[0], np.cumsum(lengths)]),
-        np.array([prompt for prompt, _, _ in sizes], np.int64),
-        np.array([SOLVE_WEIGHT if solving else PROPOSE_WEIGHT for _, _, solving in sizes], np.float32),
     )
+
+
+def worth(prompt: int, answer: int, solving: bool) -> list[float]:
+    """The weights of an example's tokens."""
+    return [PROMPT_WEIGHT] * prompt + [SOLVE_WEIGHT if solving else PROPOSE_WEIGHT] * answer
 
 
 small_corpora = st.lists(st.tuples(st.integers(1, 70), st.integers(1, 60), st.booleans()), min_size=1, max_size=50)
 
 
-@given(small_corpora, st.integers(MAX_LENGTH, 900), st.integers(0, 3))
-def test_batches_hold_each_example_at_most_once_and_leave_out_what_fills_none(
-    sizes: list[tuple[int, int, bool]], batch_tokens: int, seed: int
+@given(small_corpora, st.integers(MAX_LENGTH, 900), st.integers(0, 3), st.integers(1, 3))
+def test_batches_hold_each_example_at_most_once_an_epoch_and_leave_out_what_fills_none(
+    sizes: list[tuple[int, int, bool]], batch_tokens: int, seed: int, epochs: int
 ) -> None:
-    recipe, made = Recipe(batch_tokens=batch_tokens, seed=seed), build(sizes)
-    found = list(batches(made, recipe))
-    assert len(found) == count_batches(made, recipe)
-    seen = [int(number) - 1 for batch in found for number in batch.ids_bl[:, 0]]
+    recipe, made = Recipe(batch_tokens=batch_tokens, seed=seed, epochs=epochs), build(sizes)
+    everything = [(batch.ids_BL.numpy(), batch.weight_BL.numpy()) for batch in batches(made, recipe)]
+    assert len(everything) == count_batches(made, recipe)
+    found = everything[: len(everything) // epochs]
+    assert len(found) * epochs == len(everything)
+    seen = [int(number) - 1 for ids, _ in found for number in ids[:, 0]]
     assert len(seen) == len(set(seen))
     padded = [-(-(prompt + answer) // BUCKET) * BUCKET for prompt, answer, _ in sizes]
     left = Counter(padded) - Counter(padded[one] for one in seen)
     assert all(count < batch_tokens // length for length, count in left.items())
-    for batch in found:
-        rows, length = batch.ids_bl.shape
+    for batch_ids, batch_weight in everything:
+        rows, length = batch_ids.shape
         assert rows == batch_tokens // length
-        assert batch.weight_bl.shape == (rows, length)
-        for ids, weight in zip(batch.ids_bl, batch.weight_bl, strict=True):
-            prompt, answer, solving = sizes[ids[0] - 1]
-            pad = length - prompt - answer
+        assert batch_weight.shape == (rows, length)
+        for ids, weight in zip(batch_ids, batch_weight, strict=True):
+            example = sizes[ids[0] - 1]
+            pad = length - sum(example[:2])
             assert 0 <= pad < BUCKET
-            assert ids.tolist() == [ids[0]] * (prompt + answer) + [0] * pad
-            worth = [PROMPT_WEIGHT] * prompt + [SOLVE_WEIGHT if solving else PROPOSE_WEIGHT] * answer + [0.0] * pad
-            assert weight.tolist() == np.array(worth, np.float32).tolist()
+            assert ids.tolist() == [ids[0]] * (length - pad) + [0] * pad
+            assert weight.tolist() == np.array([*worth(*example), *[0.0] * pad], np.float16).astype(np.float32).tolist()
 
 
 def test_the_weights_are_those_of_the_recipe() -> None:
@@ -149,18 +176,22 @@ def test_the_weights_are_those_of_the_recipe() -> None:
 
 def test_the_same_seed_gives_the_same_batches_and_another_another_order(corpus: Corpus) -> None:
     one, other, third = (list(batches(corpus, replace(TOY, seed=seed))) for seed in (3, 3, 4))
-    assert all(np.array_equal(a.ids_bl, b.ids_bl) for a, b in zip(one, other, strict=True))
-    assert not all(np.array_equal(a.ids_bl, b.ids_bl) for a, b in zip(one, third, strict=True))
-    lengths = [batch.ids_bl.shape[1] for batch in one]
+    assert all(torch.equal(a.ids_BL, b.ids_BL) for a, b in zip(one, other, strict=True))
+    assert not all(torch.equal(a.ids_BL, b.ids_BL) for a, b in zip(one, third, strict=True))
+    lengths = [batch.ids_BL.shape[1] for batch in one]
     assert lengths != sorted(lengths), "lengths come mixed"
+
+
+def test_every_epoch_has_an_order_of_its_own(corpus: Corpus) -> None:
+    found = list(batches(corpus, replace(TOY, epochs=2)))
+    first, second = found[: len(found) // 2], found[len(found) // 2 :]
+    assert not all(torch.equal(a.ids_BL, b.ids_BL) for a, b in zip(first, second, strict=True))
 
 
 def test_batches_hold_the_corpus_word_for_word(tokenizer: Any, corpus: Corpus) -> None:
     known = Counter(tokenizer.decode(corpus.ids[start:end]) for start, end in pairwise(corpus.start))
     read = Counter(
-        tokenizer.decode(ids[weight > 0])
-        for batch in batches(corpus, TOY)
-        for ids, weight in zip(batch.ids_bl, batch.weight_bl, strict=True)
+        tokenizer.decode(ids[ids != tokenizer.pad_token_id]) for batch in batches(corpus, TOY) for ids in batch.ids_BL
     )
     assert read <= known
     assert read.total() > 0.8 * len(corpus)
@@ -206,11 +237,10 @@ def test_steps_learn_at_the_scheduled_rate(tokenizer: Any, corpus: Corpus) -> No
 
 def test_the_loss_is_that_of_the_weighted_tokens(tokenizer: Any, corpus: Corpus) -> None:
     model, batch = make_model(TOY, tokenizer), next(batches(corpus, TOY))
-    ids = torch.from_numpy(batch.ids_bl)
     with torch.inference_mode():
-        logprobs = torch.log_softmax(model(input_ids=ids).logits.double(), -1)
+        logprobs = torch.log_softmax(model(input_ids=batch.ids_BL).logits.double(), -1)
     total = weights = 0.0
-    for row, (one, weight) in enumerate(zip(batch.ids_bl, batch.weight_bl, strict=True)):
+    for row, (one, weight) in enumerate(zip(batch.ids_BL, batch.weight_BL, strict=True)):
         for place in range(1, len(one)):
             total -= float(logprobs[row, place - 1, one[place]] * weight[place])
             weights += float(weight[place])
@@ -269,7 +299,7 @@ def test_the_same_recipe_gives_the_same_weights(base: SimpleNamespace, tmp_path:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"size": "xxl"}, "'xs', 's', 'm', 'l'"), ({"examples": 0}, "above 0"), ({"batch_tokens": MAX_LENGTH - 1}, "at least 384"),
+        ({"size": "xxl"}, "'xs', 's', 'm', 'l'"), ({"examples": 0}, "above 0"), ({"epochs": 0}, "above 0"), ({"batch_tokens": MAX_LENGTH - 1}, "at least 384"),
         ({"levels": ()}, "levels"), ({"levels": (0,)}, "levels"), ({"levels": (1, 6)}, "1, 2, 3, 4, 5"), ({"vocab_size": 200}, "260"),
     ],
     ids=str,
