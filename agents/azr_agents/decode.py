@@ -1,9 +1,9 @@
-"""Runs a language model a token at a time, many replies side by side. Two engines with one face.
+"""Runs a language model a token at a time, many replies side by side. Three engines with one face.
 
 `Plain` is transformers' own forward pass and takes any model. `Lean` takes models of the Llama family: it keeps the
 prompt's keys and values once for all its replies, and writes a reply's own in place, where transformers copies the
-whole cache for every token: about four times faster at a million parameters on a CPU. Both give the same
-logits to rounding.
+whole cache for every token: about four times faster at a million parameters on a CPU. `Captured` is `Lean` in tensors
+that never move, so that a step on a GPU is one CUDA graph. All give the same logits to rounding.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from torch.nn import functional
 
 COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made smaller
 ROOM = 16  # places for tokens that are made at a time
+CAPTURE_FROM = 128  # rows: a graph takes as long to record as some hundred steps
+CAPTURES = 8  # graphs that are kept: each has its own keys and values
+PROMPT_ROOM = 64  # places for a prompt in a graph are a multiple of it, so that graphs are used again
 LEAN = ("llama", "qwen2", "mistral")  # one decoder layer fits them all: RMSNorm, rotary positions, SwiGLU
 
 
@@ -34,12 +37,33 @@ class Engine(Protocol):
         """Go on with those rows, in that order: what `smaller` gave."""
 
 
-def engine(model: Any, prompt_PT: Tensor, there_PT: Tensor, n: int, most: int) -> Engine:
-    """Read prompts, padded on the left, and make ready for `n` replies of `most` tokens to each."""
+def engine(
+    model: Any, prompt_PT: Tensor, there_PT: Tensor, n: int, most: int, captures: Captures | None = None
+) -> Engine:
+    """Read prompts, padded on the left, and make ready for `n` replies of `most` tokens to each.
+
+    Args:
+        model: in evaluation mode.
+        prompt_PT: token ids.
+        there_PT: 1 on tokens, 0 on pads.
+        n: replies to each prompt.
+        most: tokens of each.
+        captures: of this model; used, and added to, for large batches on a GPU.
+    """
     places_PT = (there_PT.cumsum(1) - 1).clamp(min=0)
     out = model(input_ids=prompt_PT, attention_mask=there_PT, position_ids=places_PT, use_cache=True, logits_to_keep=1)
-    kind = Lean if fits(model) else Plain
-    return kind(model, out.past_key_values, out.logits[:, -1].repeat_interleave(n, 0), there_PT, n, most)
+    cache, logits_RV = out.past_key_values, out.logits[:, -1].repeat_interleave(n, 0)
+    if not fits(model):
+        return Plain(model, cache, logits_RV, there_PT, n, most)
+    if captures is None or prompt_PT.device.type != "cuda" or len(logits_RV) < CAPTURE_FROM:
+        return Lean(model, cache, logits_RV, there_PT, n, most)
+    key = (_power_of_two(len(prompt_PT)), n, _room_for(prompt_PT.shape[1]), most)
+    made = captures.pop(key, None) or Captured(model, *key)
+    while len(captures) >= CAPTURES:
+        del captures[next(iter(captures))]  # the one that was used longest ago
+    captures[key] = made
+    made.load(cache, logits_RV, there_PT)
+    return made
 
 
 def fits(model: Any) -> bool:
@@ -112,20 +136,30 @@ class Lean:
         at, self.done = self.done, self.done + 1
         if at == self.own.shape[-2]:
             self.own = torch.cat([self.own, self.own.new_zeros(*self.own.shape[:-2], ROOM, self.width)], -2)
+        return self._layers(token_R, self.cos_RSD[:, at, None], self.sin_RSD[:, at, None])
+
+    def _layers(self, token_R: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
         hidden_RC = self.model.model.embed_tokens(token_R)
-        cos_R1D, sin_R1D = self.cos_RSD[:, at, None], self.sin_RSD[:, at, None]
         for number, layer in enumerate(self.layers):
             normed_RC = _norm(layer.input_layernorm, hidden_RC)
             all_RXD = functional.linear(normed_RC, *self.first[number]).view(len(token_R), -1, self.width)
             turned_RXD = _turn(all_RXD[:, : -self.kv_heads], cos_R1D, sin_R1D)
-            query_RHD, own_RGSD, value_RGSD = turned_RXD[:, : self.heads], *self.own[number]
-            own_RGSD[:, :, at] = turned_RXD[:, self.heads :]
-            value_RGSD[:, :, at] = all_RXD[:, -self.kv_heads :]
-            seen_RC = self._attend(query_RHD, number, own_RGSD[:, :, : at + 1], value_RGSD[:, :, : at + 1])
+            own_2RGSD = self._say(number, turned_RXD[:, self.heads :], all_RXD[:, -self.kv_heads :])
+            seen_RC = self._attend(turned_RXD[:, : self.heads], number, *own_2RGSD)
             hidden_RC = hidden_RC + layer.self_attn.o_proj(seen_RC)
             hidden_RC = hidden_RC + layer.mlp(_norm(layer.post_attention_layernorm, hidden_RC))
         logits_RV: Tensor = self.model.lm_head(_norm(self.model.model.norm, hidden_RC))
         return logits_RV
+
+    def _say(self, number: int, key_RGD: Tensor, value_RGD: Tensor) -> Tensor:
+        """Write down the newest token's keys and values; gives those of all that was said: 2, R, G, S, D."""
+        own_2RGSD = self.own[number]
+        own_2RGSD[0, :, :, self.done - 1], own_2RGSD[1, :, :, self.done - 1] = key_RGD, value_RGD
+        return own_2RGSD[..., : self.done, :]
+
+    def _unsaid(self, after_RGHS: Tensor) -> Tensor:
+        """The scores of what was said; here nothing else stands there."""
+        return after_RGHS
 
     def _attend(self, query_RHD: Tensor, number: int, own_RGSD: Tensor, value_RGSD: Tensor) -> Tensor:
         """Attention to the prompt, shared by its replies, and to what the reply has said: one softmax over both."""
@@ -136,7 +170,7 @@ class Lean:
         ahead_PGNT = query_PGND @ key_PGTD.transpose(2, 3) + self.bias_PT[:, None, None]
         ahead_RGHT = self._by_reply(ahead_PGNT, shared)
         query_RGHD = query_RHD.view(len(query_RHD), self.kv_heads, shared, -1)
-        after_RGHS = query_RGHD @ own_RGSD.transpose(2, 3)
+        after_RGHS = self._unsaid(query_RGHD @ own_RGSD.transpose(2, 3))
         length = ahead_RGHT.shape[-1]
         weight = functional.softmax(torch.cat([ahead_RGHT, after_RGHS], -1), -1, dtype=torch.float32).to(own_RGSD.dtype)
         before = weight[..., :length].view(prompts, replies, self.kv_heads, shared, length).transpose(1, 2)
@@ -166,6 +200,97 @@ class Lean:
         self.prompt_PGTD = [(keys[prompts], values[prompts]) for keys, values in self.prompt_PGTD]
         self.bias_PT, self.own = self.bias_PT[prompts], self.own[:, :, rows]
         self.cos_RSD, self.sin_RSD = self.cos_RSD[rows], self.sin_RSD[rows]
+
+
+class Captured(Lean):
+    """`Lean` in tensors that never move: what is loaded next is copied into them. On a GPU a step is one CUDA graph.
+
+    It has room for as many prompts as it was made for, and no row leaves it before the last has ended.
+    """
+
+    def __init__(self, model: Any, prompts: int, n: int, room: int, most: int) -> None:
+        config, rows, kind = model.config, prompts * n, {"dtype": model.dtype, "device": model.device}
+        self.model, self.layers, self.most, self.shape = model, list(model.model.layers), most, (prompts, n)
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.first = [_joined(layer.self_attn) for layer in self.layers]
+        held = torch.zeros(len(self.layers), 2, prompts, self.kv_heads, room, self.width, **kind)
+        self.prompt_PGTD = [(keys, values) for keys, values in held]
+        self.bias_PT = torch.zeros(prompts, room, **kind)
+        self.own = torch.zeros(len(self.layers), 2, rows, self.kv_heads, most, self.width, **kind)
+        self.length_R, self.token_R, self.at = (
+            torch.zeros(size, dtype=torch.long, device=model.device) for size in (rows, rows, 1)
+        )
+        self.place_S = torch.arange(most, device=model.device)
+        self.next_RV = torch.zeros(rows, config.vocab_size, **kind)
+        self.graph = self._record() if model.device.type == "cuda" else None
+
+    def load(self, cache: Any, logits_RV: Tensor, there_PT: Tensor) -> None:
+        """Begin with other prompts, and with the weights as they are now."""
+        prompts, skipped = len(there_PT), self.bias_PT.shape[1] - there_PT.shape[1]
+        self.bias_PT.fill_(torch.finfo(self.bias_PT.dtype).min)
+        self.bias_PT[:prompts, skipped:].masked_fill_(there_PT.bool(), 0.0)
+        for (keys, values), layer in zip(self.prompt_PGTD, cache.layers, strict=True):
+            keys[:prompts, :, skipped:], values[:prompts, :, skipped:] = layer.keys, layer.values
+        for joined, layer in zip(self.first, self.layers, strict=True):
+            for held, fresh in zip(joined, _joined(layer.self_attn), strict=True):
+                if held is not None and fresh is not None:
+                    held.copy_(fresh)
+        self.length_R[: len(logits_RV)] = there_PT.sum(1).repeat_interleave(self.shape[1], 0)
+        self.logits_RV = logits_RV
+        self.at.zero_()
+
+    def step(self, token_R: Tensor) -> Tensor:
+        """See `Engine`. What it gives is overwritten by the next step."""
+        self.token_R[: len(token_R)] = token_R
+        if self.graph is None:
+            self._step()
+        else:
+            self.graph.replay()
+        return self.next_RV[: len(token_R)]
+
+    def _step(self) -> None:
+        """A step in which nothing depends on what is in the tensors."""
+        places_R1 = (self.length_R + self.at)[:, None]
+        cos_R1D, sin_R1D = self.model.model.rotary_emb(self.next_RV.to(self.model.dtype), places_R1)
+        self.next_RV.copy_(self._layers(self.token_R, cos_R1D, sin_R1D))
+        self.at += 1
+
+    def _record(self) -> Any:
+        """The step as a CUDA graph. What its warm-up writes is overwritten or never seen."""
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self._step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        self.at.zero_()
+        with torch.cuda.graph(graph):
+            self._step()
+        return graph
+
+    def _say(self, number: int, key_RGD: Tensor, value_RGD: Tensor) -> Tensor:
+        self.own[number, 0].index_copy_(2, self.at, key_RGD[:, :, None])
+        self.own[number, 1].index_copy_(2, self.at, value_RGD[:, :, None])
+        return self.own[number]
+
+    def _unsaid(self, after_RGHS: Tensor) -> Tensor:
+        return after_RGHS.masked_fill(self.place_S > self.at, torch.finfo(after_RGHS.dtype).min)
+
+    def smaller(self, going_R: Tensor) -> Tensor | None:
+        """See `Engine`."""
+        return None
+
+
+Captures = dict[tuple[int, int, int, int], Captured]  # by prompts, replies, room for a prompt, tokens of a reply
+
+
+def _room_for(length: int) -> int:
+    return -(-length // PROMPT_ROOM) * PROMPT_ROOM
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << (count - 1).bit_length()
 
 
 def _joined(attention: Any) -> tuple[Tensor, Tensor | None]:

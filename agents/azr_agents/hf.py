@@ -22,7 +22,7 @@ from azr_gym.agent import Reply
 from azr_gym.errors import BadArgument
 from azr_gym.roles import choose
 
-from .decode import engine
+from .decode import Captures, engine
 
 BASES = Path(__file__).parent / "bases"
 R1 = (
@@ -88,6 +88,7 @@ class HFAgent:
         self.max_new_tokens, self.temperature, self.max_rows = max_new_tokens, temperature, max_rows
         self.template = choose(Template, template, "template")
         self.version = 0  # whoever trains counts it up
+        self.captures: Captures = {}
         self.end_ids = _end_ids(model, tokenizer)
         if self.template is Template.CHAT and not getattr(tokenizer, "chat_template", None):
             raise BadArgument("the tokenizer has no chat template: take template='r1' or 'plain'")
@@ -165,7 +166,7 @@ class HFAgent:
         self, prompts: Sequence[str], encoded: Sequence[list[int]], n: int, seed: int
     ) -> list[list[TokenReply]]:
         device, rows, most = self.model.device, len(prompts) * n, self.max_new_tokens
-        running = engine(self.model, *_pad_left(encoded, device), n, most)
+        running = engine(self.model, *_pad_left(encoded, device), n, most, self.captures)
         logits_LV = running.logits_RV
         chance_RT = torch.stack([_chances(prompt, place, seed, most) for prompt in prompts for place in range(n)])
         chance_RT = chance_RT.to(device)

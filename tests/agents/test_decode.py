@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from azr_agents import decode
-from azr_agents.decode import COMPACT_BELOW, ROOM, Engine, Lean, Plain, engine, fits
+from azr_agents.decode import COMPACT_BELOW, PROMPT_ROOM, ROOM, Captured, Engine, Lean, Plain, engine, fits
 from azr_agents.hf import HFAgent, TokenReply, draw
 from azr_agents.tokenizer import train_tokenizer
 
@@ -152,6 +152,47 @@ def test_what_lean_can_not_do_plain_does(kind: str) -> None:
 @pytest.mark.parametrize("kind", FITTING)
 def test_the_family_fits(kind: str) -> None:
     assert fits(model(FITTING[kind]()))
+
+
+# --- in tensors that never move: what a GPU records, run here step by step -----------------------------------------
+@pytest.mark.parametrize("kind", FITTING)
+def test_tensors_that_never_move_give_the_same_logits(kind: str) -> None:
+    made, n, most = model(FITTING[kind]()), 3, 7
+    captured = Captured(made, 8, n, PROMPT_ROOM, most)
+    for turn, lengths in enumerate([LENGTHS, (3, 17), (1, 1, 1, 1, 1, 30, 2, 2)]):  # loaded again and again
+        with torch.no_grad():
+            made.model.layers[0].self_attn.k_proj.weight.mul_(1.1)  # and the weights have been trained on
+        prompts, rows = prompts_of(lengths, turn), len(lengths) * n
+        said_RS = torch.randint(WORDS, (rows, most), generator=torch.Generator().manual_seed(turn))
+        wanted_RSV = whole(made, prompts, n, said_RS)
+        longest = max(lengths)
+        ids_PT = torch.tensor([[7] * (longest - len(prompt)) + prompt for prompt in prompts])
+        there_PT = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        with torch.inference_mode():
+            lean = engine(made, ids_PT, there_PT, n, most)
+            places_PT = (there_PT.cumsum(1) - 1).clamp(min=0)
+            out = made(input_ids=ids_PT, attention_mask=there_PT, position_ids=places_PT, use_cache=True)
+            captured.load(out.past_key_values, lean.logits_RV, there_PT)
+            for step in range(most):
+                assert captured.smaller(torch.zeros(rows, dtype=torch.bool)) is None
+                found = captured.step(said_RS[:, step])
+                torch.testing.assert_close(found, lean.step(said_RS[:, step]), atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(found, wanted_RSV[:, step + 1], atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here: nothing can be captured")
+def test_an_agent_says_the_same_from_graphs() -> None:
+    made = model(FITTING["llama"]()).cuda()
+    agent = HFAgent(made, TOKENIZER, ROOM + 4)
+    for turn in range(3):
+        with patch.object(decode, "CAPTURE_FROM", 1):
+            graphs = agent.reply(TEXTS, 5, turn)
+        with patch.object(decode, "CAPTURE_FROM", 1000):
+            eager = agent.reply(TEXTS, 5, turn)
+        assert [[one.ids for one in group] for group in graphs] == [[one.ids for one in group] for group in eager]
+        with torch.no_grad():
+            made.lm_head.weight.mul_(1.1)
+    assert len(agent.captures) == 1
 
 
 def test_a_window_that_is_switched_off_is_none() -> None:

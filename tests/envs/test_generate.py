@@ -253,7 +253,9 @@ class Telling(ast.NodeTransformer):
             return node
         text = ast.unparse(node)
         if text.startswith("sum(") and isinstance(node, ast.Call) and len(node.args) == 1:
-            return _call(text, ast.Call(ast.Name("summed", ast.Load()), [ast.Constant(text), *map(self.visit, node.args)], []))
+            return _call(
+                text, ast.Call(ast.Name("summed", ast.Load()), [ast.Constant(text), *map(self.visit, node.args)], [])
+            )
         if isinstance(node, ast.BoolOp) and len(node.values) > 2:  # a or b or c: a or b comes first
             node.values = [ast.BoolOp(node.op, node.values[:-1]), node.values[-1]]
         return _call(text, super().visit(node))
