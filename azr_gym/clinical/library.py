@@ -1,0 +1,454 @@
+"""The knowledge files, read, checked and frozen. Knows what is written there, and judges nobody.
+
+Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score` and `condition`;
+a condition holds its rules. What one file defines, every other may use. A mistake is one error that names the file, the
+record, the key and the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from enum import IntEnum, StrEnum
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+import numpy as np
+
+from azr_gym.clinical.criteria import (
+    BadCriterion,
+    Columns,
+    Criterion,
+    Formula,
+    Interval,
+    Vocabulary,
+    criterion,
+    formula,
+)
+from azr_gym.errors import AzrGymError
+
+MALE, FEMALE, PREGNANT, AGE = "male", "female", "pregnant", "age"
+PERSON = (MALE, FEMALE, PREGNANT)  # findings that every patient may have
+BODY = (AGE, "weight_kg", "height_cm")  # numbers that every patient may have
+TIERS = ("very_common", "common", "uncommon", "rare", "very_rare")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+Range = tuple[float, float]
+
+
+class BadKnowledge(AzrGymError):
+    """A mistake in the knowledge files."""
+
+
+class Certainty(IntEnum):
+    """How much a rule says. The surest rule that is met decides."""
+
+    DEFINITE = 0
+    PROBABLE = 1
+    POSSIBLE = 2
+
+
+class Kind(StrEnum):
+    """What a finding is, and so where it is found."""
+
+    SYMPTOM = "symptom"
+    SIGN = "sign"
+    HISTORY = "history"
+    MEDICATION = "medication"
+    ECG = "ecg"
+    IMAGING = "imaging"
+    TEST = "test"  # a laboratory result that is positive or negative
+    COURSE = "course"  # how it went, or how it answered to something
+
+
+class Sex(StrEnum):
+    """Who can have it."""
+
+    ANY = "any"
+    MALE = "male"
+    FEMALE = "female"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where something is from."""
+
+    id: str
+    citation: str
+    year: int
+    address: str = ""  # where it was read
+
+
+@dataclass(frozen=True, slots=True)
+class Analyte:
+    """Something that is measured."""
+
+    id: str
+    name: str
+    unit: str
+    reference: Range  # adults; both ends belong to it
+    limits: Range  # outside of it no value can be
+    source: str  # of the reference interval
+    female: Range | None = None  # reference interval of women, where it differs
+    units: Mapping[str, float] = field(default_factory=dict)  # other units: times this is the value in `unit`
+    aliases: tuple[str, ...] = ()
+    loinc: str = ""
+    panel: str = ""  # what is ordered to have it measured
+    decimals: int = 1
+    log: bool = False  # whether values spread over orders of magnitude
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is there or not."""
+
+    id: str
+    name: str
+    kind: Kind
+    aliases: tuple[str, ...] = ()
+    background: float = 0.02  # share of the patients that have it without a condition of ours to explain it (design)
+    sex: Sex = Sex.ANY
+    age: Range = (0, 120)
+    implies: tuple[str, ...] = ()  # what is there too where this is
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A number that is computed from others."""
+
+    id: str
+    name: str
+    formula: str
+    source: str
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A clinical score."""
+
+    id: str
+    name: str
+    formula: str
+    range: Range
+    source: str
+    bands: Mapping[str, float] = field(default_factory=dict)  # name: from this value on
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a condition is there.
+
+    Attributes:
+        when: the criterion.
+        certainty: of a patient who meets it.
+        source: of every number in it.
+        seen: the page where its thresholds were read.
+        note: what a reader should know.
+    """
+
+    when: str
+    certainty: Certainty
+    source: str
+    seen: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A diagnosis.
+
+    Attributes:
+        id: its name in code.
+        name: as a clinician writes it.
+        system: the organ system.
+        icd10cm: its code in ICD-10-CM; several conditions may share one.
+        acuity: 1 minutes matter, 2 hours, 3 days, 4 weeks, 5 chronic or benign.
+        tier: how common it is: one of `TIERS`. A design constant, no epidemiology.
+        rule: its rules.
+        presents: the share of its patients that have a finding. A design constant unless its rule's source says it.
+        labs: where 90% of its patients' values lie, [5th, 95th percentile]. A design constant, likewise.
+        aliases: other names; no other condition has one of them.
+        codes: further ICD-10-CM codes that an answer may give.
+        parents: what it is a kind of.
+        manifestation_of: conditions that explain it: where one of them is there, this is no diagnosis of its own.
+        sex, age: who can have it.
+    """
+
+    id: str
+    name: str
+    system: str
+    icd10cm: str
+    acuity: int
+    tier: str
+    rule: tuple[Rule, ...]
+    presents: Mapping[str, float] = field(default_factory=dict)
+    labs: Mapping[str, Range] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    manifestation_of: tuple[str, ...] = ()
+    sex: Sex = Sex.ANY
+    age: Range = (18, 95)
+
+
+class Check(NamedTuple):
+    """A rule that has been read."""
+
+    condition: Condition
+    rule: Rule
+    criterion: Criterion
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Everything that is known, by id."""
+
+    sources: Mapping[str, Source]
+    analytes: Mapping[str, Analyte]
+    findings: Mapping[str, Finding]
+    derived: Mapping[str, Derived]
+    scores: Mapping[str, Score]
+    conditions: Mapping[str, Condition]
+    vocabulary: Vocabulary
+    formulas: Mapping[str, Formula]  # of derived numbers and scores
+    checks: tuple[Check, ...]  # every rule, in the order of the conditions' ids
+
+    def columns(self, facts: Mapping[str, Any], size: int) -> Columns:
+        """Facts of a batch, with everything that is derived from them."""
+        limits = {
+            column: functools.partial(_limit, analyte, place)
+            for analyte in self.analytes.values()
+            for place, column in enumerate(self.vocabulary.limits[analyte.id])
+        }
+        return Columns(facts, size, {**self.formulas, **limits})
+
+    def ancestors(self, condition: str) -> frozenset[str]:
+        """Everything that a condition is a kind of."""
+        found: set[str] = set()
+        todo = [*self.conditions[condition].parents]
+        while todo:
+            if (one := todo.pop()) not in found:
+                found.add(one)
+                todo += self.conditions[one].parents
+        return frozenset(found)
+
+
+def _limit(analyte: Analyte, place: int, columns: Columns) -> Interval:
+    """A reference limit: of women, of men, or either where the sex is unknown."""
+    male, female = analyte.reference[place], (analyte.female or analyte.reference)[place]
+    truth = columns.truth(FEMALE)
+    low, high = min(male, female), max(male, female)
+    sure = [np.where(truth.yes, female, np.where(truth.no, male, either)) for either in (low, high)]
+    return Interval(*sure)
+
+
+@functools.cache
+def library() -> Library:
+    """The knowledge that comes with this package. Read once, when it is first needed."""
+    return read(sorted(_tomls(files("azr_gym.clinical").joinpath("knowledge")), key=lambda file: file.name))
+
+
+def _tomls(folder: Traversable) -> Iterator[Traversable]:
+    return (one for one in folder.iterdir() if one.name.endswith(".toml"))
+
+
+KINDS: dict[str, Any] = {
+    "source": Source, "analyte": Analyte, "finding": Finding, "derived": Derived, "score": Score,
+    "condition": Condition,
+}  # fmt: skip
+
+
+def read(found: Iterable[Traversable]) -> Library:
+    """Read knowledge files, and check that everything they speak of is there.
+
+    Raises:
+        BadKnowledge: the first mistake: file, record, key and reason.
+    """
+    tables: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+    where: dict[int, str] = {}
+    for file in found:
+        try:
+            data = tomllib.loads(file.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BadKnowledge(f"{file.name}: {error}") from None
+        for kind, rows in data.items():
+            if kind not in KINDS or not isinstance(rows, list):
+                raise BadKnowledge(f"{file.name}: [[{kind}]] is none of {', '.join(f'[[{one}]]' for one in KINDS)}")
+            for row in rows:
+                place = f"{file.name}, {kind} {row.get('id', '?')}"
+                made = _record(KINDS[kind], row, place)
+                if made.id in tables[kind]:
+                    raise BadKnowledge(f"{place}: id: {where[id(tables[kind][made.id])]} has it already")
+                tables[kind][made.id] = made
+                where[id(made)] = place
+    ordered = {kind: MappingProxyType(dict(sorted(rows.items()))) for kind, rows in tables.items()}
+    return _bound(ordered, {kind: {one: where[id(row)] for one, row in rows.items()} for kind, rows in tables.items()})
+
+
+T = TypeVar("T")
+
+
+def _record(kind: type[T], row: Mapping[str, Any], place: str) -> T:
+    """A record of a kind from its row."""
+    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(set(row) - set(known)):
+        raise BadKnowledge(f"{place}: {unknown[0]}: there is no such key; there are {', '.join(known)}")
+    missing = [
+        name
+        for name, one in known.items()
+        if name not in row and one.default is MISSING and one.default_factory is MISSING
+    ]
+    if missing:
+        raise BadKnowledge(f"{place}: {missing[0]}: it is missing")
+    hints = get_type_hints(kind)
+    values = {name: _value(hints[name], value, f"{place}: {name}") for name, value in row.items()}
+    if "id" in values and not NAME.fullmatch(values["id"]):
+        raise BadKnowledge(f"{place}: id: {values['id']!r} is no name of a to z, 0 to 9 and _")
+    return kind(**values)
+
+
+def _value(wanted: Any, value: Any, place: str) -> Any:
+    """A value of a record, as its type wants it."""
+    if wanted is str or wanted is bool or wanted is int:
+        if type(value) is not wanted or value == "":
+            raise BadKnowledge(f"{place}: {value!r} is no {wanted.__name__}")
+        return value
+    if wanted is float:
+        if type(value) not in (int, float):
+            raise BadKnowledge(f"{place}: {value!r} is no number")
+        return float(value)
+    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
+        if value not in list(wanted):
+            raise BadKnowledge(f"{place}: {value!r} is none of {', '.join(wanted)}")
+        return wanted(value)
+    if wanted is Certainty:
+        names = [one.name.lower() for one in Certainty]
+        if value not in names:
+            raise BadKnowledge(f"{place}: {value!r} is none of {', '.join(names)}")
+        return Certainty[value.upper()]
+    if wanted in (Range, Range | None):
+        ends = value if isinstance(value, list) and len(value) == 2 else []
+        if not ends or any(type(end) not in (int, float) for end in ends) or ends[0] > ends[1]:
+            raise BadKnowledge(f"{place}: {value!r} is no [low, high]")
+        return (float(ends[0]), float(ends[1]))
+    if wanted == tuple[Rule, ...]:
+        if not isinstance(value, list) or not value:
+            raise BadKnowledge(f"{place}: a condition has at least one rule")
+        return tuple(_record(Rule, row, f"{place} {number}") for number, row in enumerate(value, 1))
+    if wanted == tuple[str, ...]:
+        if not isinstance(value, list) or len(set(map(str, value))) < len(value):
+            raise BadKnowledge(f"{place}: {value!r} is no list of different texts")
+        return tuple(_value(str, one, place) for one in value)
+    if not isinstance(value, dict):
+        raise BadKnowledge(f"{place}: {value!r} is no table")
+    inner = float if wanted == Mapping[str, float] else Range
+    return MappingProxyType({name: _value(inner, one, f"{place}.{name}") for name, one in value.items()})
+
+
+# --- what one record says of another -------------------------------------------------------------------------------
+def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[str, str]]) -> Library:
+    findings, analytes = tables["finding"], tables["analyte"]
+    computed = {**tables["derived"], **tables["score"]}
+    vocabulary = Vocabulary(
+        frozenset([*findings, *PERSON]),
+        frozenset([*analytes, *BODY, *computed]),
+        MappingProxyType({one: (f"{one} lln", f"{one} uln") for one in analytes}),
+    )
+    names = [*findings, *PERSON, *analytes, *BODY, *computed]
+    if twice := sorted(name for name in set(names) if names.count(name) > 1):
+        raise BadKnowledge(f"{twice[0]}: two records of different kinds have this id")
+    formulas = {}
+    for kind in ("derived", "score"):
+        for one in tables[kind].values():
+            formulas[one.id] = _read_text(formula, one.formula, vocabulary, f"{where[kind][one.id]}: formula")
+    _acyclic(
+        {name: [one for one in made.names if one in formulas] for name, made in formulas.items()}, "formula", where
+    )
+    conditions: Mapping[str, Condition] = tables["condition"]
+    checks = []
+    for condition in conditions.values():
+        place = where["condition"][condition.id]
+        _check_condition(condition, tables, place)
+        for number, rule in enumerate(condition.rule, 1):
+            read_rule = _read_text(criterion, rule.when, vocabulary, f"{place}: rule {number}: when")
+            checks.append(Check(condition, rule, read_rule))
+    _acyclic({one.id: [*one.parents] for one in conditions.values()}, "condition", where)
+    _acyclic({one.id: [*one.manifestation_of] for one in conditions.values()}, "condition", where)
+    for kind in ("analyte", "derived", "score"):
+        for one in tables[kind].values():
+            _known(one.source, tables["source"], f"{where[kind][one.id]}: source")
+    for one in findings.values():
+        for other in one.implies:
+            _known(other, findings, f"{where['finding'][one.id]}: implies")
+    _names_are_unique(conditions.values(), where["condition"])
+    return Library(
+        tables["source"], analytes, findings, tables["derived"], tables["score"], conditions, vocabulary,
+        MappingProxyType(formulas), tuple(checks),
+    )  # fmt: skip
+
+
+def _read_text(reader: Any, text: str, vocabulary: Vocabulary, place: str) -> Any:
+    try:
+        return reader(text, vocabulary)
+    except BadCriterion as error:
+        raise BadKnowledge(f"{place}: {error}") from None
+
+
+def _known(name: str, table: Mapping[str, Any], place: str) -> None:
+    if name not in table:
+        raise BadKnowledge(f"{place}: nothing is called {name!r}")
+
+
+def _check_condition(one: Condition, tables: Mapping[str, Mapping[str, Any]], place: str) -> None:
+    if one.acuity not in range(1, 6):
+        raise BadKnowledge(f"{place}: acuity: {one.acuity} is none of 1 to 5")
+    if one.tier not in TIERS:
+        raise BadKnowledge(f"{place}: tier: {one.tier!r} is none of {', '.join(TIERS)}")
+    for other in (*one.parents, *one.manifestation_of):
+        _known(other, tables["condition"], f"{place}: parents or manifestation_of")
+    for name, share in one.presents.items():
+        if name not in PERSON:
+            _known(name, tables["finding"], f"{place}: presents")
+        if not 0.0 <= share <= 1.0:
+            raise BadKnowledge(f"{place}: presents.{name}: {share} is no share from 0 to 1")
+    for name, (low, high) in one.labs.items():
+        _known(name, {**tables["analyte"], **dict.fromkeys(BODY)}, f"{place}: labs")
+        limits = tables["analyte"][name].limits if name in tables["analyte"] else (0, 300)
+        if not limits[0] <= low < high <= limits[1]:
+            raise BadKnowledge(f"{place}: labs.{name}: [{low}, {high}] is empty, or outside of its limits {limits}")
+    for rule in one.rule:
+        _known(rule.source, tables["source"], f"{place}: rule: source")
+
+
+def _acyclic(edges: Mapping[str, list[str]], kind: str, where: Mapping[str, Mapping[str, str]]) -> None:
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise BadKnowledge(f"{kind} {name}: it comes back to itself: {' -> '.join([*path, name])}")
+        if name not in done:
+            for other in edges.get(name, []):
+                walk(other, (*path, name))
+            done.add(name)
+
+    for name in edges:
+        walk(name, ())
+
+
+def plain(text: str) -> str:
+    """A name as it is compared: small letters, no marks between words."""
+    return " ".join(re.sub(r"[^a-z0-9]+", " ", text.casefold()).split())
+
+
+def _names_are_unique(conditions: Iterable[Condition], where: Mapping[str, str]) -> None:
+    taken: dict[str, str] = {}
+    for one in conditions:
+        for text in {plain(name) for name in (one.name, *one.aliases)}:
+            if text in taken:
+                raise BadKnowledge(f"{where[one.id]}: aliases: {text!r} is a name of {taken[text]} too")
+            taken[text] = one.id
