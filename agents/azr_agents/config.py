@@ -201,9 +201,13 @@ class Config:
 
     @property
     def kl_weight(self) -> dict[Role, float]:
-        """Of each role's KL to the base, as a loss: the algorithm's, and for proposers at least `proposer_kl`."""
+        """Of each role's KL to the base, as a loss: the algorithm's, and for proposers at least `proposer_kl`.
+
+        0 for proposers that are never trained.
+        """
         own = preset(self.algorithm).kl_weight
-        return {Role.SOLVE: own, Role.PROPOSE: max(own, self.proposer_kl)}
+        learns = self.proposer not in (Proposer.FROZEN, Proposer.GENERATOR)
+        return {Role.SOLVE: own, Role.PROPOSE: max(own, self.proposer_kl) if learns else 0.0}
 
     @property
     def row(self) -> Preset:

@@ -109,18 +109,24 @@ def _open(config: Config, start: Path | None, console: Console) -> Iterator[Self
 
 
 def policies(config: Config, start: Path | None = None) -> tuple[Policy, Policy]:
-    """Who solves and who proposes, with fresh optimizers: from the base, or from a checkpoint."""
-    reference = None
-    if any(config.kl_weight.values()) or config.row.reward_kl_weight:
-        reference = agent(config, config.model).model.requires_grad_(False)
+    """Who solves and who proposes, with fresh optimizers: from the base, or from a checkpoint.
+
+    The base itself is loaded where it is needed, once: as what the KL is to, and as a frozen proposer.
+    """
+    anchored = any(config.kl_weight.values()) or config.row.reward_kl_weight > 0
+    base = agent(config, config.model) if anchored or config.proposer is Proposer.FROZEN else None
+    reference = base.model.requires_grad_(False) if base is not None and anchored else None
     solver = _trained(config, start / "model" if start else config.model, reference)
     match config.proposer:
         case Proposer.SHARED:
             return solver, solver
         case Proposer.COPY:
             return solver, _trained(config, start / "proposer" if start else config.model, reference)
-        case Proposer.FROZEN | Proposer.GENERATOR:
-            return solver, Policy(agent(config, config.model), None)
+        case Proposer.FROZEN:
+            assert base is not None
+            return solver, Policy(base, None)
+        case Proposer.GENERATOR:  # nobody proposes: at most the pool is filled, while the solver still is the base
+            return solver, Policy(solver.agent, None)
 
 
 def agent(config: Config, model: str | Path) -> HFAgent:

@@ -116,6 +116,14 @@ def test_solvers_have_the_algorithms_kl_and_proposers_at_least_theirs(name: str,
     assert config.row.kl_weight == (1.0 if anchored else 0.0)  # else each sequence's weight would count twice
 
 
+@pytest.mark.parametrize("proposer", ["frozen", "generator"])
+def test_proposers_that_are_never_trained_are_not_anchored(proposer: Proposer) -> None:
+    config = Config(proposer=proposer, proposer_kl=0.2)
+    assert config.kl_weight == {Role.SOLVE: 0.0, Role.PROPOSE: 0.0}
+    assert config.row.kl_weight == 0.0
+    assert Config(proposer=proposer, algorithm="grpo").kl_weight == {Role.SOLVE: 0.04, Role.PROPOSE: 0.0}
+
+
 def test_a_row_without_kl_of_its_own_gets_an_unbiased_one_and_keeps_the_rest() -> None:
     row = Config(algorithm="trr++", proposer_kl=0.2).row
     assert row.kl is KL.K3_RATIO

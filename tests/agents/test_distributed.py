@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from azr_agents.advantages import Groups, varies
+from azr_agents.advantages import Groups
 from azr_agents.distributed import Reduce, alone, sum_over_ranks
 from azr_agents.loss import count_terms
 from azr_agents.presets import PRESETS, estimate, objective
@@ -34,7 +34,7 @@ def train(rows: slice, world: int, reduce: Reduce) -> dict[str, Tensor]:
     prompts = Groups(prompt - prompt.min(), 3)  # each rank numbers its own, so both have a number 0
     lp, ref, entropy = (-torch.rand(11, 6, generator=g, dtype=torch.float64) for _ in range(3))
     reward, mask, lp, ref, entropy = reward[rows], mask[rows], lp[rows].requires_grad_(), ref[rows], entropy[rows]
-    found = {"varies": varies(reward, roles, reduce)}
+    found: dict[str, Tensor] = {}
     for name, row in PRESETS.items():
         advantages, state = estimate(row, reward, mask, roles, prompts, lp, ref, reduce=reduce)
         terms = count_terms(mask, row.aggregation, max_tokens=8, reduce=reduce)

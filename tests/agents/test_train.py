@@ -392,6 +392,38 @@ def test_there_must_be_something_to_go_on_from(base: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"proposer": "shared"}, 2),
+        ({"proposer": "shared", "proposer_kl": 0.0}, 1),
+        ({"proposer": "shared", "proposer_kl": 0.0, "algorithm": "rloo"}, 2),
+        ({"proposer": "copy"}, 3),
+        ({"proposer": "frozen"}, 2),
+        ({"proposer": "frozen", "algorithm": "grpo"}, 2),
+        ({"proposer": "generator"}, 1),
+        ({"proposer": "generator", "algorithm": "grpo"}, 2),
+    ],
+)
+def test_no_model_is_loaded_that_nobody_needs(
+    changes: dict[str, Any], count: int, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    load = training.agent
+
+    def counted(*given: Any) -> Any:
+        loaded.append(load(*given))
+        return loaded[-1]
+
+    monkeypatch.setattr(training, "agent", counted)
+    chosen = settings(base, tmp_path, **changes)
+    solver, _ = training.policies(chosen)
+    assert len(loaded) == count
+    assert solver.learner is not None
+    anchored = any(chosen.kl_weight.values()) or chosen.row.reward_kl_weight > 0
+    assert (solver.learner.reference is not None) == anchored
+
+
 # The command
 
 
