@@ -99,7 +99,8 @@ class Config:
         update_tokens: tokens that are run through the model at once, padding included.
         row_tokens: most tokens of a prompt and replies that share it in the update; 0: a prompt for each reply.
         gradient_checkpointing: less memory, more time.
-        dtype: of the weights: "float32", "bfloat16" or "auto".
+        dtype: of the weights: "float32", "bfloat16" or "auto". What is trained has a float32 copy beside bfloat16, or
+            small steps would round to nothing: 20 bytes a weight, where "float32" takes 16.
         device: "cpu", "cuda" or "auto".
         threads: of torch on a CPU; a second one made small models slower.
         eval_every: iterations between evaluations; there is one before and one after in any case. 0: only these.

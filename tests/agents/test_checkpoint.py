@@ -54,7 +54,7 @@ def bits(play: SelfPlay) -> dict[str, Any]:
         found[f"{name}.baseline"] = policy.baseline
         if policy.learner is not None:
             assert policy.learner.optimizer.state
-            found |= {f"{name}.{key}": value.clone() for key, value in flatten(policy.learner.optimizer).items()}
+            found |= {f"{name}.{key}": value.clone() for key, value in flatten(policy.learner).items()}
     found["pool"] = [
         (entry.task.to_json(), entry.born, entry.attempts, entry.successes, entry.origin)
         for entry in play.pool.entries()
