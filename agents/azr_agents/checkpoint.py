@@ -2,7 +2,7 @@
 
 ```
 RUN/checkpoints/000050/
-    model/                  the solver, as transformers reads it
+    model/                  the solver, as transformers reads it; where adapters are trained, its adapter as peft does
     proposer/               the proposer, where it has weights of its own
     optimizer.safetensors   Adam's moments, and the float32 weights that `model/` holds rounded; the proposer's too
     pool.jsonl              every task, with its statistics
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from azr_gym.errors import AzrGymError, BadArgument
 from azr_gym.pool import TaskPool
+from azr_gym.roles import Role
 
 from .config import Config
 from .selfplay import Policy, SelfPlay
@@ -35,6 +36,7 @@ from .update import Learner
 
 FORMAT, VERSION = "azr-gym checkpoint", 1
 KEPT = 2  # the newest ones
+FOLDERS = {Role.SOLVE: "model", Role.PROPOSE: "proposer"}
 MASTER = "master"  # beside the names that AdamW gives its moments
 FREE = (  # settings in which a run may go on differently: they change what is written, not what is learned
     "out", "iterations", "eval_every", "eval_tasks", "eval_samples", "eval_splits", "checkpoint_every", "keep_samples",
@@ -105,7 +107,7 @@ def latest(run: Path) -> Path | None:
 def _policies(play: SelfPlay) -> dict[str, Policy]:
     """Whose weights are trained, by the folder they are saved in."""
     own = play.proposer is not play.solver and play.proposer.learner is not None
-    return {"model": play.solver} | ({"proposer": play.proposer} if own else {})
+    return {FOLDERS[Role.SOLVE]: play.solver} | ({FOLDERS[Role.PROPOSE]: play.proposer} if own else {})
 
 
 def _write(play: SelfPlay, folder: Path) -> None:

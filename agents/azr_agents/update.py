@@ -109,7 +109,7 @@ def logprobs(model: Any, packed: Pack, temperature: float) -> tuple[Tensor, Tens
     skipped = int(packed.source_K.min()) if len(packed.ids_BS) == 1 else 0
     out = model(
         input_ids=packed.ids_BS,
-        attention_mask=_attention(packed, next(model.parameters()).dtype),
+        attention_mask=_attention(packed, model.dtype),
         position_ids=packed.places_BS,
         use_cache=False,
         logits_to_keep=packed.ids_BS.shape[1] - skipped,
@@ -276,8 +276,9 @@ class Learner:
         old_RL = _right([torch.tensor(batch.replies[row].logprobs) for row in part]).to(device)
         advantages_RL = _right([batch.advantages[row] for row in part]).to(device)
         anchor_R = torch.tensor([batch.anchor[row] for row in part], device=device)
-        lp_RL, entropy_RL = logprobs(self.model, packed, self.temperature)
+        # First: it may be the model itself with its adapter off, and the backward pass may run the layers again.
         reference_RL = self._reference(packed, anchor_R) if self.row.kl_weight else None
+        lp_RL, entropy_RL = logprobs(self.model, packed, self.temperature)
         loss, clipped_RL = objective(
             self.row,
             lp_RL,

@@ -443,7 +443,7 @@ def test_the_help_of_train_shows_every_setting_with_its_default(tmp_path: Path) 
         f"(default: {Config().iterations})",
         f"(default: {Config().lr})",
         f"(default: {Config().algorithm})",
-        "{shared,copy,frozen,generator}",
+        "{shared,copy,adapter,frozen,generator}",
         "--resume",
     ):
         assert words in said
