@@ -74,7 +74,7 @@ class Config:
         seed_tasks: in the pool at the start, per mode.
         seeding: "generator" or "proposer".
         pool_capacity: tasks of each mode; the oldest go first. A proposal that the pool holds is a duplicate.
-        proposer: "shared", "copy", "adapter", "frozen" or "generator".
+        proposer: "shared", "copy", "adapter" (with `lora_rank`), "frozen" or "generator".
         algorithm: a row of `presets.PRESETS`. "trr++" compares an attempt with those at all other tasks of its mode;
             the default first with those at its own task. One run each on the base `code`: the default gained as much
             in 33 iterations (held-out, +3.9 points at temperature 1, +2.7 greedy) as "trr++" in 64 (+3.6, +1.4).

@@ -537,6 +537,35 @@ def coins(rng: np.random.Generator) -> tuple[str, str]:
     return f"{source}\n{call} == ?\n? =", f" {(sign == '<') == (rng.random() < 0.67)}"
 
 
+def megabytes() -> float:
+    """What this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("proposer", "dtype"), [("shared", "float32"), ("copy", "bfloat16")])
+def test_a_thousand_iterations_take_no_more_memory_than_two_hundred(
+    proposer: str, dtype: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[float] = []
+    iterate = training._iterate
+
+    def measured(*given: Any) -> Any:
+        made = iterate(*given)
+        held.append(megabytes())
+        return made
+
+    monkeypatch.setattr(training, "_iterate", measured)
+    chosen = settings(
+        base, tmp_path / "run", iterations=1000, pool_capacity=200, checkpoint_every=100, lr=1e-4, proposer=proposer,
+        dtype=dtype,
+    )  # fmt: skip
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # it keeps kernels for each shape in bfloat16: 800 MB
+    train(chosen)
+    grown = sum(held[-50:]) / 50 - sum(held[150:200]) / 50
+    assert grown < 10, f"{grown:.1f} MB in 800 iterations; every hundredth had {[round(one) for one in held[99::100]]}"
+
+
 @pytest.mark.long
 def test_a_small_model_learns_from_its_own_tasks(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", 150, draw=coins)
