@@ -84,13 +84,15 @@ def layers(base: Any) -> dict[str, Any]:
 def weights_of(base: Any, name: str) -> dict[str, Tensor]:
     """An adapter's weights, by peft's names on disk."""
     return {
-        PREFIX + key.replace(f".{name}", ""): weight for key, weight in base.named_parameters() if _belongs(key, name)
+        PREFIX + ".".join(part for part in key.split(".") if part != name): weight
+        for key, weight in base.named_parameters()
+        if _belongs(key, name)
     }
 
 
 def _belongs(key: str, name: str) -> bool:
     """Whether a weight of that name in the base is an adapter's."""
-    return ".lora_" in key and f".{name}" in key
+    return ".lora_" in key and name in key.split(".")
 
 
 @torch.no_grad()
@@ -107,7 +109,7 @@ def load(base: Any, name: str, folder: Path) -> None:
     if {key: value.shape for key, value in saved.items()} != {key: value.shape for key, value in weights.items()}:
         raise BadArgument(f"{folder / WEIGHTS} is not an adapter of this base with these settings")
     for key, weight in weights.items():
-        weight.copy_(saved[key])
+        weight.data = saved[key].to(weight.device)  # float32, whatever the base has
 
 
 class Adapted(torch.nn.Module):
