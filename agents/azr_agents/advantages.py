@@ -137,13 +137,6 @@ def running_baseline(
 
 
 @torch.no_grad()
-def varies(reward_N: Tensor, groups: Groups, reduce: Reduce = alone) -> Tensor:
-    """True where the group's rewards differ: what dynamic sampling keeps (DAPO, arXiv 2503.14476, sec. 3.2)."""
-    sums_3G = _sums(groups, reduce, torch.ones_like(reward_N), reward_N, reward_N.double() ** 2)
-    return (_mean_and_variance(*sums_3G)[1] > 0)[groups.id_N]
-
-
-@torch.no_grad()
 def token_rewards(
     reward_N: Tensor,
     mask_NL: Tensor,

@@ -2,9 +2,9 @@
 
 ```
 RUN/checkpoints/000050/
-    model/                  the solver, as transformers reads it
+    model/                  the solver, as transformers reads it; where adapters are trained, its adapter as peft does
     proposer/               the proposer, where it has weights of its own
-    optimizer.safetensors   Adam's moments, and those of the proposer's
+    optimizer.safetensors   Adam's moments, and the float32 weights that `model/` holds rounded; the proposer's too
     pool.jsonl              every task, with its statistics
     state.json              the iteration, the settings, running baselines
 ```
@@ -28,12 +28,16 @@ from torch import Tensor
 
 from azr_gym.errors import AzrGymError, BadArgument
 from azr_gym.pool import TaskPool
+from azr_gym.roles import Role
 
 from .config import Config
 from .selfplay import Policy, SelfPlay
+from .update import Learner
 
 FORMAT, VERSION = "azr-gym checkpoint", 1
 KEPT = 2  # the newest ones
+FOLDERS = {Role.SOLVE: "model", Role.PROPOSE: "proposer"}
+MASTER = "master"  # beside the names that AdamW gives its moments
 FREE = (  # settings in which a run may go on differently: they change what is written, not what is learned
     "out", "iterations", "eval_every", "eval_tasks", "eval_samples", "eval_splits", "checkpoint_every", "keep_samples",
     "tensorboard", "track", "max_rows",
@@ -103,7 +107,7 @@ def latest(run: Path) -> Path | None:
 def _policies(play: SelfPlay) -> dict[str, Policy]:
     """Whose weights are trained, by the folder they are saved in."""
     own = play.proposer is not play.solver and play.proposer.learner is not None
-    return {"model": play.solver} | ({"proposer": play.proposer} if own else {})
+    return {FOLDERS[Role.SOLVE]: play.solver} | ({FOLDERS[Role.PROPOSE]: play.proposer} if own else {})
 
 
 def _write(play: SelfPlay, folder: Path) -> None:
@@ -113,7 +117,7 @@ def _write(play: SelfPlay, folder: Path) -> None:
         policy.agent.model.save_pretrained(folder / name)
         policy.agent.tokenizer.save_pretrained(folder / name)
         assert policy.learner is not None
-        moments |= {f"{name}.{key}": value for key, value in flatten(policy.learner.optimizer).items()}
+        moments |= {f"{name}.{key}": value for key, value in flatten(policy.learner).items()}
         baselines[name] = None if policy.baseline is None else policy.baseline.tolist()
     save_file(moments, folder / "optimizer.safetensors")
     play.pool.save(folder / "pool.jsonl")
@@ -139,22 +143,32 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as tensors by name: `12.exp_avg` is that of the twelfth parameter."""
-    return {
-        f"{index}.{key}": value.detach().cpu().contiguous()
-        for index, state in optimizer.state_dict()["state"].items()
+def flatten(learner: Learner) -> dict[str, Tensor]:
+    """A learner's state as tensors by name: `12.exp_avg` is the optimizer's for the twelfth weight.
+
+    `12.master` is that weight in float32, where the model has it in half precision.
+    """
+    found: dict[tuple[int, str], Tensor] = {
+        (index, key): value
+        for index, state in learner.optimizer.state_dict()["state"].items()
         for key, value in state.items()
     }
+    for index, (weight, master) in enumerate(zip(learner.weights, learner.masters, strict=True)):
+        found |= {} if master is weight else {(index, MASTER): master}
+    return {f"{index}.{key}": value.detach().cpu().contiguous() for (index, key), value in found.items()}
 
 
-def unflatten(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+@torch.no_grad()
+def unflatten(learner: Learner, saved: Mapping[str, Tensor]) -> None:
     """Put back what `flatten` gave."""
     states: dict[int, dict[str, Tensor]] = {}
-    for name, value in moments.items():
+    for name, value in saved.items():
         index, _, key = name.partition(".")
-        states.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        if key == MASTER:
+            learner.masters[int(index)].copy_(value)
+        else:
+            states.setdefault(int(index), {})[key] = value
+    learner.optimizer.load_state_dict({"state": states, "param_groups": learner.optimizer.state_dict()["param_groups"]})
 
 
 def read_state(folder: Path, config: Config) -> dict[str, Any]:
@@ -196,7 +210,7 @@ def restore(play: SelfPlay, folder: Path, state: Mapping[str, Any]) -> None:
     for name, policy in _policies(play).items():
         assert policy.learner is not None
         mine = {key.removeprefix(f"{name}."): value for key, value in moments.items() if key.startswith(f"{name}.")}
-        unflatten(policy.learner.optimizer, mine)
+        unflatten(policy.learner, mine)
         kept = state["baselines"][name]
         policy.baseline = None if kept is None else torch.tensor(kept, dtype=torch.float64)
         policy.agent.version = state["iteration"]

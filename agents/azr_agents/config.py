@@ -28,9 +28,12 @@ LEAST = dict.fromkeys(
     "iterations proposals tasks seed_tasks steps eval_tasks eval_samples checkpoint_every max_new_tokens max_rows "
     "threads pool_capacity".split(),
     1,
-) | {"n_rollouts": 2, "seed": 0, "n_references": 0, "refill": 0, "eval_every": 0, "keep_samples": 0, "warm_up": 0}
+) | {
+    "n_rollouts": 2,
+    **dict.fromkeys("seed n_references refill eval_every keep_samples warm_up lora_rank".split(), 0),
+}
 DTYPES = ("float32", "bfloat16", "auto")
-WEIGHTS = "lr max_grad_norm proposer_weight proposer_kl reward_weight base_floor".split()
+WEIGHTS = "lr max_grad_norm lora_alpha proposer_weight proposer_kl reward_weight base_floor".split()
 
 
 class Proposer(StrEnum):
@@ -38,6 +41,7 @@ class Proposer(StrEnum):
 
     SHARED = "shared"  # one policy for both roles: the paradigm
     COPY = "copy"  # weights of its own, trained on proposals alone
+    ADAPTER = "adapter"  # an adapter of its own, beside the solver's on one base
     FROZEN = "frozen"  # the base, never trained
     GENERATOR = "generator"  # nobody: tasks come from the environment's generator
 
@@ -70,7 +74,7 @@ class Config:
         seed_tasks: in the pool at the start, per mode.
         seeding: "generator" or "proposer".
         pool_capacity: tasks of each mode; the oldest go first. A proposal that the pool holds is a duplicate.
-        proposer: "shared", "copy", "frozen" or "generator".
+        proposer: "shared", "copy", "adapter" (with `lora_rank`), "frozen" or "generator".
         algorithm: a row of `presets.PRESETS`. "trr++" compares an attempt with those at all other tasks of its mode;
             the default first with those at its own task. One run each on the base `code`: the default gained as much
             in 33 iterations (held-out, +3.9 points at temperature 1, +2.7 greedy) as "trr++" in 64 (+3.6, +1.4).
@@ -82,6 +86,13 @@ class Config:
         warm_up: iterations.
         steps: optimizer steps per iteration; 1 is strictly on-policy.
         max_grad_norm: gradients are clipped to it.
+        lora_rank: above 0 the base is frozen, and adapters of that rank are trained beside it: so few weights that what
+            the optimizer holds hardly counts, and a KL's reference is the base with no adapter on. Checkpoints hold
+            the adapter, `model/` the sum of both, which plain transformers loads. Adapters take about ten times the
+            `lr` ("LoRA Without Regret", Schulman et al. 2025). 0: all weights are trained.
+        lora_alpha: what an adapter adds is scaled by lora_alpha / lora_rank, so that an `lr` suits every rank.
+        lora_targets: names of the layers that get one, such as q_proj; none named: all linear ones but the last, which
+            learned better than attention's alone (the same source).
         proposer_weight: of the proposers' advantages (prototype). The paper has 1.
         proposer_kl: weight of the proposers' KL to the base (prototype): it keeps them diverse. The paper has 0.
         share_credit: a proposal's learnability is divided among the iteration's proposals of the same structure
@@ -99,7 +110,8 @@ class Config:
         update_tokens: tokens that are run through the model at once, padding included.
         row_tokens: most tokens of a prompt and replies that share it in the update; 0: a prompt for each reply.
         gradient_checkpointing: less memory, more time.
-        dtype: of the weights: "float32", "bfloat16" or "auto".
+        dtype: of the weights: "float32", "bfloat16" or "auto". What is trained has a float32 copy beside bfloat16, or
+            small steps would round to nothing: 20 bytes a weight, where "float32" takes 16.
         device: "cpu", "cuda" or "auto".
         threads: of torch on a CPU; a second one made small models slower.
         eval_every: iterations between evaluations; there is one before and one after in any case. 0: only these.
@@ -141,6 +153,9 @@ class Config:
     warm_up: int = 5
     steps: int = 2
     max_grad_norm: float = 1.0
+    lora_rank: int = 0
+    lora_alpha: float = 32.0
+    lora_targets: tuple[str, ...] = ()
     proposer_weight: float = 0.3
     proposer_kl: float = 0.2
     share_credit: bool = True
@@ -192,6 +207,10 @@ class Config:
             choose(Tracker, self.track, "track")
         if self.dtype not in DTYPES:
             raise BadArgument(f"dtype must be one of {DTYPES}, not {self.dtype!r}")
+        if self.proposer is Proposer.ADAPTER and not self.lora_rank:
+            raise BadArgument("proposer='adapter' is an adapter beside the solver's: give lora_rank too, such as 16")
+        if self.proposer is Proposer.COPY and self.lora_rank:
+            raise BadArgument("with lora_rank the base is frozen and shared: take proposer='adapter' and not 'copy'")
         if len(set(self.modes)) < len(self.modes):
             raise BadArgument(f"modes must be different ones, not {', '.join(self.modes)}")
         if not isinstance(self.env_options, Mapping):
@@ -201,9 +220,13 @@ class Config:
 
     @property
     def kl_weight(self) -> dict[Role, float]:
-        """Of each role's KL to the base, as a loss: the algorithm's, and for proposers at least `proposer_kl`."""
+        """Of each role's KL to the base, as a loss: the algorithm's, and for proposers at least `proposer_kl`.
+
+        0 for proposers that are never trained.
+        """
         own = preset(self.algorithm).kl_weight
-        return {Role.SOLVE: own, Role.PROPOSE: max(own, self.proposer_kl)}
+        learns = self.proposer not in (Proposer.FROZEN, Proposer.GENERATOR)
+        return {Role.SOLVE: own, Role.PROPOSE: max(own, self.proposer_kl) if learns else 0.0}
 
     @property
     def row(self) -> Preset:

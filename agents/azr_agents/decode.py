@@ -72,8 +72,9 @@ def fits(model: Any) -> bool:
     if config.model_type not in LEAN or not hasattr(getattr(model, "model", None), "rotary_emb"):
         return False
     window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-    if type(model.model.layers[0].self_attn.q_proj) is not torch.nn.Linear:  # an adapter's, or a quantised one
-        return False
+    first = model.model.layers[0].self_attn
+    if any(type(one) is not torch.nn.Linear for one in (first.q_proj, first.k_proj, first.v_proj)):
+        return False  # with an adapter, or quantised
     steady = config.rope_parameters["rope_type"] not in ("dynamic", "longrope")  # these turn by the text's length
     return config.hidden_act == "silu" and steady and not window
 

@@ -22,6 +22,7 @@ from azr_gym.agent import Reply
 from azr_gym.errors import BadArgument
 from azr_gym.roles import choose
 
+from . import lora
 from .decode import Captures, engine
 
 BASES = Path(__file__).parent / "bases"
@@ -99,8 +100,10 @@ class HFAgent:
     ) -> Self:
         """Load a model directory, a base that is shipped (a folder of `bases`), or a name that the hub knows.
 
+        A folder may hold an adapter, as peft writes it: it is added to its base's weights.
+
         Raises:
-            BadArgument: a directory without weights or tokenizer.
+            BadArgument: a directory without weights or tokenizer, or an adapter's where peft is missing.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
@@ -112,8 +115,8 @@ class HFAgent:
             raise BadArgument(f"{folder} holds no weights: model.save_pretrained() writes them")
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-            model = model.to(device).eval()
+            load: Any = lora.load_whole if (folder / lora.SETTINGS).is_file() else AutoModelForCausalLM.from_pretrained
+            model = load(folder, dtype=dtype).to(device).eval()
         except (OSError, ValueError) as error:
             raise BadArgument(f"{path} can not be loaded as a causal language model: {error}") from None
         return cls(model, tokenizer, **options)

@@ -47,7 +47,6 @@ class Preset:
     clip_high: float = 0.2
     dual_clip: float | None = None
     aggregation: Aggregation = Aggregation.TOKEN
-    dynamic_sampling: bool = False  # groups without variance are replaced by new ones before the update (`varies`)
 
 
 PRESETS = {
@@ -135,10 +134,9 @@ PRESETS = {
         ),
         Preset(
             "dapo",
-            "arXiv 2503.14476: clip-higher, mean over tokens, dynamic sampling (its length penalty is a reward)",
+            "arXiv 2503.14476: clip-higher, mean over tokens (a run refills groups by `refill`)",
             whiten_key=Key.PROMPT,
             clip_high=0.28,
-            dynamic_sampling=True,
         ),
     )
 }

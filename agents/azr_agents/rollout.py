@@ -25,6 +25,8 @@ from azr_gym.task import Task
 
 from .config import Config
 
+KEPT = 4  # environments for solvers: an iteration needs one, and one more for each `refill`
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -97,7 +99,7 @@ class Arena:
                 mode: stack.enter_context(closing(_make(config, config.proposals, "propose", mode, pool)))
                 for mode in self.modes
             }
-            self._solve: dict[int, BatchTaskEnv] = {}
+            self._solve: dict[int, BatchTaskEnv] = {}  # by how many they judge; the last used stands last
             self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -108,6 +110,8 @@ class Arena:
 
     def close(self) -> None:
         """Close the environments."""
+        while self._solve:
+            self._solve.popitem()[1].close()
         self._open.close()
 
     def prompt(self, task: Task) -> str:
@@ -158,11 +162,15 @@ class Arena:
         return made
 
     def _solvers(self, count: int) -> BatchTaskEnv:
-        """The environment that judges so many answers at once."""
-        if count not in self._solve:
-            made = _make(self.config, count, "solve", tuple(self.modes), None)
-            self._solve[count] = self._open.enter_context(closing(made))
-        return self._solve[count]
+        """The environment that judges so many answers at once.
+
+        A few are kept: there are as many counts as a round can have tasks, and each holds what it judged last.
+        """
+        made = self._solve.pop(count, None) or _make(self.config, count, "solve", tuple(self.modes), None)
+        self._solve[count] = made
+        if len(self._solve) > KEPT:
+            self._solve.pop(next(iter(self._solve))).close()
+        return made
 
 
 def _ask_apart(agent: Agent, prompts: Sequence[str], seed: int) -> list[Reply]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from azr_gym.errors import AzrGymError, BadArgument
 from azr_gym.pool import TaskPool
+from azr_gym.roles import Role
 
-from . import checkpoint, metrics
+from . import checkpoint, lora, metrics
 from .config import Config, Proposer
 from .evaluate import Score, at_temperature, evaluate, table
 from .hf import HFAgent
@@ -61,7 +63,7 @@ def train(config: Config, resume: bool = False, console: Console | None = None) 
             )
         console.print(table(_examine(play, log, console, "after"), before))
         with checkpoint.writing("the trained model", config.out):
-            play.solver.agent.model.save_pretrained(config.out / "model")
+            lora.save_whole(play.solver.agent.model, config.out / "model")
             play.solver.agent.tokenizer.save_pretrained(config.out / "model")
     with checkpoint.writing("the report", config.out):
         report(config.out)
@@ -109,18 +111,49 @@ def _open(config: Config, start: Path | None, console: Console) -> Iterator[Self
 
 
 def policies(config: Config, start: Path | None = None) -> tuple[Policy, Policy]:
-    """Who solves and who proposes, with fresh optimizers: from the base, or from a checkpoint."""
-    reference = None
-    if any(config.kl_weight.values()) or config.row.reward_kl_weight:
-        reference = agent(config, config.model).model.requires_grad_(False)
-    solver = _trained(config, start / "model" if start else config.model, reference)
+    """Who solves and who proposes, with fresh optimizers: from the base, or from a checkpoint.
+
+    The base itself is loaded where it is needed, once: as what the KL is to, and as a frozen proposer.
+    """
+    load = (_adapters if config.lora_rank else _copies)(config, start)
+    anchored = any(config.kl_weight.values()) or config.row.reward_kl_weight > 0
+    base = load(None) if anchored or config.proposer is Proposer.FROZEN else None
+    reference = base.model if base is not None and anchored else None
+    solver = _trained(config, load(Role.SOLVE), reference)
     match config.proposer:
         case Proposer.SHARED:
             return solver, solver
-        case Proposer.COPY:
-            return solver, _trained(config, start / "proposer" if start else config.model, reference)
-        case Proposer.FROZEN | Proposer.GENERATOR:
-            return solver, Policy(agent(config, config.model), None)
+        case Proposer.COPY | Proposer.ADAPTER:
+            return solver, _trained(config, load(Role.PROPOSE), reference)
+        case Proposer.FROZEN:
+            assert base is not None
+            return solver, Policy(base, None)
+        case Proposer.GENERATOR:  # nobody proposes: at most the pool is filled, while the solver still is the base
+            return solver, Policy(solver.agent, None)
+
+
+Load = Callable[[Role | None], HFAgent]  # who plays a role; None: the base
+
+
+def _copies(config: Config, start: Path | None) -> Load:
+    """A model for each."""
+    return lambda role: agent(config, start / checkpoint.FOLDERS[role] if start and role else config.model)
+
+
+def _adapters(config: Config, start: Path | None) -> Load:
+    """One model for all, with an adapter for each role."""
+    base = agent(config, config.model)
+    roles = (Role.SOLVE, Role.PROPOSE) if config.proposer is Proposer.ADAPTER else (Role.SOLVE,)
+    lora.add(base.model, roles, config.lora_rank, config.lora_alpha, config.lora_targets, config.seed)
+
+    def load(role: Role | None) -> HFAgent:
+        if start and role:
+            lora.load(base.model, role, start / checkpoint.FOLDERS[role])
+        player = copy(base)
+        player.model = lora.Adapted(base.model, role).eval()
+        return player
+
+    return load
 
 
 def agent(config: Config, model: str | Path) -> HFAgent:
@@ -141,12 +174,12 @@ def agent(config: Config, model: str | Path) -> HFAgent:
     )
 
 
-def _trained(config: Config, model: str | Path, reference: Any) -> Policy:
-    made = agent(config, model)
+def _trained(config: Config, player: HFAgent, reference: Any) -> Policy:
     if config.gradient_checkpointing:
-        getattr(made.model, "activation_checkpointing_enable", made.model.gradient_checkpointing_enable)()
+        base = player.model.base if isinstance(player.model, lora.Adapted) else player.model
+        getattr(base, "activation_checkpointing_enable", base.gradient_checkpointing_enable)()
     learner = Learner(
-        made.model,
+        player.model,
         config.row,
         config.lr,
         reference,
@@ -156,7 +189,7 @@ def _trained(config: Config, model: str | Path, reference: Any) -> Policy:
         config.row_tokens,
         config.max_new_tokens,
     )
-    return Policy(made, learner)
+    return Policy(player, learner)
 
 
 def _play_on(play: SelfPlay, log: Log, console: Console) -> bool:

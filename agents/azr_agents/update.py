@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from azr_gym.errors import BadArgument
 
@@ -144,8 +145,12 @@ class Batch:
 class Learner:
     """A model, its optimizer and, where something is anchored, its reference.
 
+    Weights in half precision are trained as float32 copies of them, which are rounded to the model after each step:
+    bfloat16 has 8 bits, and a step of less than 1/512 of a weight would round to nothing, every time anew.
+
     Args:
-        model: what is trained.
+        model: what is trained: its weights that require a gradient. DistributedDataParallel may be around it: it has
+            made the ranks' weights equal, and no more of it is used, for it waits for every rank in every micro-batch.
         row: the algorithm.
         lr: AdamW's; `betas` (0.9, 0.98) and no weight decay.
         reference: the weights that the KL is to; None: there is none.
@@ -155,8 +160,9 @@ class Learner:
         row_tokens: most tokens of a prompt with replies that share it; 0: every reply behind its own copy of the
             prompt, for models whose attention takes no mask of our own.
         max_tokens: of a reply; only aggregation "constant" divides by it.
-        reduce: sums counts over ranks.
-        world: ranks whose gradients are averaged.
+        reduce: sums over ranks: counts, and gradients once a step, so that the ranks may have different numbers of
+            micro-batches, or none.
+        world: ranks.
     """
 
     def __init__(
@@ -173,13 +179,15 @@ class Learner:
         reduce: Reduce = alone,
         world: int = 1,
     ) -> None:
-        self.model, self.row, self.lr, self.reference = model, row, lr, reference
+        self.model = model.module if isinstance(model, DistributedDataParallel) else model
+        self.row, self.lr, self.reference = row, lr, reference
         self.temperature, self.max_grad_norm, self.budget = temperature, max_grad_norm, budget
-        if getattr(model.config, "sliding_window", None):
+        if getattr(self.model.config, "sliding_window", None):
             row_tokens = 0  # a mask of our own knows no window
         self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.masters = [_master(weight) for weight in self.weights]
+        self.optimizer = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
 
     def learn(self, batch: Batch, steps: int, rng: np.random.Generator, lr: float | None = None) -> dict[str, float]:
         """Go once over a batch, in so many optimizer steps. Replies to one prompt stay in one step.
@@ -227,17 +235,39 @@ class Learner:
         lengths = [len(batch.replies[row].ids) for row in rows]  # none on a rank whose prompts stand in other steps
         mask_NL = torch.arange(max(lengths, default=0)) < torch.tensor(lengths)[:, None]
         terms = count_terms(mask_NL, self.row.aggregation, self.max_tokens, self.reduce)
-        self.optimizer.zero_grad(set_to_none=True)
+        for weight in (*self.weights, *self.masters):
+            weight.grad = None
         groups = [list(rows)]
         if self.reference is not None:  # what is anchored apart: the reference runs for that alone
             groups = [[row for row in rows if (batch.anchor[row] > 0) is held] for held in (False, True)]
         for part in chain.from_iterable(lay_out(batch.replies, some, self.budget, self.row_tokens) for some in groups):
-            loss = self._loss(batch, part, terms, tally)
-            loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+            self._loss(batch, part, terms, tally).backward()  # type: ignore[no-untyped-call]
+            self._gather()
+        self._average()
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, self.max_grad_norm)
         if torch.isfinite(norm):  # else the step would destroy the weights
             self.optimizer.step()
+            self._round()
         tally.norms.append(float(norm))
+
+    def _gather(self) -> None:
+        """Add a micro-batch's gradients in half precision to their float32 sums."""
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            if weight is not master and weight.grad is not None:
+                master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
+                weight.grad = None
+
+    def _average(self) -> None:
+        """Every rank's gradients become their mean: the same number of sums on each, whatever it had to do."""
+        for master in self.masters if self.world > 1 else ():
+            master.grad = self.reduce(torch.zeros_like(master) if master.grad is None else master.grad) / self.world
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        """Give the model the float32 weights, in its precision."""
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            if weight is not master:
+                weight.copy_(master)
 
     def _loss(self, batch: Batch, rows: Sequence[Sequence[int]], terms: float, tally: _Tally) -> Tensor:
         device = next(self.model.parameters()).device
@@ -246,8 +276,9 @@ class Learner:
         old_RL = _right([torch.tensor(batch.replies[row].logprobs) for row in part]).to(device)
         advantages_RL = _right([batch.advantages[row] for row in part]).to(device)
         anchor_R = torch.tensor([batch.anchor[row] for row in part], device=device)
-        lp_RL, entropy_RL = logprobs(self.model, packed, self.temperature)
+        # First: it may be the model itself with its adapter off, and the backward pass may run the layers again.
         reference_RL = self._reference(packed, anchor_R) if self.row.kl_weight else None
+        lp_RL, entropy_RL = logprobs(self.model, packed, self.temperature)
         loss, clipped_RL = objective(
             self.row,
             lp_RL,
@@ -309,6 +340,11 @@ class _Tally:
             "grad_norm": sum(self.norms) / steps,
             "sequences": float(sequences),
         }
+
+
+def _master(weight: Tensor) -> Tensor:
+    """What the optimizer changes: the weight itself, or a float32 copy of one in half precision."""
+    return weight if weight.dtype.itemsize >= 4 else torch.nn.Parameter(weight.detach().float())
 
 
 def _right(rows: Sequence[Tensor]) -> Tensor:

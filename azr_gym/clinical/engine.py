@@ -1,4 +1,4 @@
-"""Diagnoses: facts in, exactly one answer out, with its proof. Pure and deterministic; it reads no text and knows no case.
+"""Diagnoses: facts in, exactly one answer out, with its proof. Pure and deterministic; reads no text, knows no case.
 
 All rules are judged, three-valued. Of the conditions whose rules are met those fall that are the more general name of
 another one, and those that another one explains. What is left is ranked by one total order, so that one stands first.

@@ -1,7 +1,7 @@
 """Shows knowledge files to whoever reviews them: `python -m azr_gym.clinical.review [FILE ...]`.
 
-For every condition: what the engine diagnoses it by, from which source, how many of the patients drawn for it really get
-it, and what the others get instead. Named files are read alone, with the files of analytes, findings and scores.
+For every condition: what the engine diagnoses it by, from which source, how many of the patients drawn for it really
+get it, and what the others get instead. Named files are read alone, with those of analytes, findings and scores.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@ that can play a little."""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from azr_agents.tokenizer import train_tokenizer
 from azr_gym import TaskPool
 from azr_gym.code import make_tasks
 
+from conftest import missing
+
 torch.set_num_threads(1)
 JAIL = {"runner": "jail", "level": 1}
 HINT = "# deduction\n"  # the end of a prompt for a proposer of deduction tasks
@@ -36,6 +39,12 @@ def config(**changes: Any) -> Config:
         "iterations": 3, "lr": 6e-4, "refill": 1, "checkpoint_every": 1, "device": "cpu", "tensorboard": False,
     }  # fmt: skip
     return Config(**(quick | changes))
+
+
+def need_peft() -> None:
+    """Skip where adapters can not be had."""
+    if importlib.util.find_spec("peft") is None:
+        missing("peft", 'pip install "azr-gym[lora]"')
 
 
 # Scripts

@@ -19,7 +19,6 @@ from azr_agents.advantages import (
     returns_to_go,
     running_baseline,
     token_rewards,
-    varies,
     whiten,
 )
 from azr_gym import BadArgument
@@ -135,7 +134,6 @@ def test_equal_rewards_give_exact_zeros(value: float, n: int, unit: Unit) -> Non
     groups = Groups(torch.zeros(n, dtype=torch.long), 1)
     mask_NL = mask_of([1 + i % 7 for i in range(n)])
     assert not whiten(torch.full(mask_NL.shape, value), mask_NL, groups, unit).any()
-    assert not varies(torch.full((n,), value), groups).any()
 
 
 def test_a_large_offset_costs_no_digits() -> None:
@@ -208,13 +206,6 @@ def test_a_reward_stands_on_the_last_token_and_kl_on_every_one() -> None:
     assert only_first.tolist() == [[-0.5, -0.5, 0, 0.5, 0], [-1, 0, 0, 0, 0], [0] * 5]
     with pytest.raises(BadArgument, match="log-probabilities"):
         token_rewards(reward_N, mask_NL, 0.25)
-
-
-@given(batches())
-def test_dynamic_sampling_keeps_groups_with_different_rewards(batch: Batch) -> None:
-    keep_N = varies(batch.reward_N, batch.groups)
-    for i, group in enumerate(batch.groups.id_N):
-        assert bool(keep_N[i]) == (len(set(batch.reward_N[batch.groups.id_N == group].tolist())) > 1)
 
 
 def test_an_unknown_unit_is_refused() -> None:

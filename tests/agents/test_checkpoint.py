@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from agents.small import config, spawn
+from agents.small import config, need_peft, spawn
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -54,7 +54,7 @@ def bits(play: SelfPlay) -> dict[str, Any]:
         found[f"{name}.baseline"] = policy.baseline
         if policy.learner is not None:
             assert policy.learner.optimizer.state
-            found |= {f"{name}.{key}": value.clone() for key, value in flatten(policy.learner.optimizer).items()}
+            found |= {f"{name}.{key}": value.clone() for key, value in flatten(policy.learner).items()}
     found["pool"] = [
         (entry.task.to_json(), entry.born, entry.attempts, entry.successes, entry.origin)
         for entry in play.pool.entries()
@@ -98,13 +98,17 @@ def folder(saved: Path, tmp_path: Path) -> Path:
         {"proposer": "copy", "algorithm": "trr++_running", "proposer_kl": 0.0},
         {"proposer": "frozen"},
         {"proposer": "copy", "dtype": "bfloat16", "pool_capacity": 9},
+        {"lora_rank": 2, "lr": 1e-2, "dtype": "bfloat16"},
+        {"lora_rank": 2, "lr": 1e-2, "proposer": "adapter", "algorithm": "trr++_running"},
     ],
-    ids=["running", "copy", "frozen", "bfloat16"],
+    ids=["running", "copy", "frozen", "bfloat16", "lora", "adapter"],
 )
 def test_what_is_restored_is_what_was_saved_and_goes_on_alike(
     settings: Config, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     chosen = Config(**{**settings.__dict__, **changes})
+    if chosen.lora_rank:
+        need_peft()
     with run(chosen, 2) as play:
         place = save(play, tmp_path)
         before = bits(play)

@@ -31,7 +31,8 @@ settings = st.fixed_dictionaries(
         "prompt_style": st.sampled_from(PromptStyle),
         "template": st.sampled_from(Template),
         "seeding": st.sampled_from(Seeding),
-        "proposer": st.sampled_from(Proposer),
+        "proposer": st.sampled_from([one for one in Proposer if one is not Proposer.ADAPTER]),
+        "lora_targets": st.sampled_from([(), ("q_proj", "v_proj")]),
         "algorithm": st.sampled_from(sorted(PRESETS)),
         "reward": st.sampled_from(Reward),
         "learnability": st.sampled_from(Learnability),
@@ -86,6 +87,8 @@ def test_a_setting_of_another_version_is_named() -> None:
         ({"track": "carrier pigeon"}, "track must be one of"),
         ({"dtype": "float8"}, "dtype must be one of"),
         ({"modes": ("deduction", "deduction")}, "modes must be different ones"),
+        ({"proposer": "adapter"}, "proposer='adapter' is an adapter beside the solver's: give lora_rank too"),
+        ({"proposer": "copy", "lora_rank": 8}, "take proposer='adapter' and not 'copy'"),
         ({"env_options": [1]}, "env_options must be a JSON object"),
         ({"env_options": {"split": "test"}}, "env_options can not hold split"),
         ({"env_options": {"mode": "deduction", "level": 2}}, "env_options can not hold mode: "),
@@ -114,6 +117,14 @@ def test_solvers_have_the_algorithms_kl_and_proposers_at_least_theirs(name: str,
     assert config.kl_weight == {Role.SOLVE: own.kl_weight, Role.PROPOSE: max(own.kl_weight, proposer_kl)}
     anchored = max(own.kl_weight, proposer_kl) > 0
     assert config.row.kl_weight == (1.0 if anchored else 0.0)  # else each sequence's weight would count twice
+
+
+@pytest.mark.parametrize("proposer", ["frozen", "generator"])
+def test_proposers_that_are_never_trained_are_not_anchored(proposer: Proposer) -> None:
+    config = Config(proposer=proposer, proposer_kl=0.2)
+    assert config.kl_weight == {Role.SOLVE: 0.0, Role.PROPOSE: 0.0}
+    assert config.row.kl_weight == 0.0
+    assert Config(proposer=proposer, algorithm="grpo").kl_weight == {Role.SOLVE: 0.04, Role.PROPOSE: 0.0}
 
 
 def test_a_row_without_kl_of_its_own_gets_an_unbiased_one_and_keeps_the_rest() -> None:

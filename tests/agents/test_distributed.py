@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 
-import pytest
 import torch
-import torch.distributed as dist
+from agents.ranks import two_ranks
 from torch import Tensor
 
-from azr_agents.advantages import Groups, varies
+from azr_agents.advantages import Groups
 from azr_agents.distributed import Reduce, alone, sum_over_ranks
 from azr_agents.loss import count_terms
 from azr_agents.presets import PRESETS, estimate, objective
 
 torch.set_num_threads(1)
 
-NO_GLOO = 77
 ONE, FIRST, SECOND = slice(0, 11), slice(0, 8), slice(8, 11)  # ragged: eight sequences and three
 
 
@@ -34,7 +29,7 @@ def train(rows: slice, world: int, reduce: Reduce) -> dict[str, Tensor]:
     prompts = Groups(prompt - prompt.min(), 3)  # each rank numbers its own, so both have a number 0
     lp, ref, entropy = (-torch.rand(11, 6, generator=g, dtype=torch.float64) for _ in range(3))
     reward, mask, lp, ref, entropy = reward[rows], mask[rows], lp[rows].requires_grad_(), ref[rows], entropy[rows]
-    found = {"varies": varies(reward, roles, reduce)}
+    found: dict[str, Tensor] = {}
     for name, row in PRESETS.items():
         advantages, state = estimate(row, reward, mask, roles, prompts, lp, ref, reduce=reduce)
         terms = count_terms(mask, row.aggregation, max_tokens=8, reduce=reduce)
@@ -52,20 +47,12 @@ def train(rows: slice, world: int, reduce: Reduce) -> dict[str, Tensor]:
     return found
 
 
-def rank_main(rank: int, folder: Path) -> None:
+def on_a_rank(rank: int) -> dict[str, Tensor]:
     """What each of the two processes does."""
-    try:
-        limit = timedelta(seconds=40)
-        dist.init_process_group("gloo", f"file://{folder}/meet", limit, world_size=2, rank=rank)
-    except (RuntimeError, ValueError) as error:
-        print(error)
-        sys.exit(NO_GLOO)
     mine = torch.tensor([rank + 1.0, 10.0], dtype=torch.float64)
-    summed = sum_over_ranks(mine)
-    assert summed.tolist() == [3, 20]
+    assert sum_over_ranks(mine).tolist() == [3, 20]
     assert mine.tolist() == [rank + 1, 10], "the argument changed"
-    torch.save(train(FIRST if rank == 0 else SECOND, 2, sum_over_ranks), folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    return train(FIRST if rank == 0 else SECOND, 2, sum_over_ranks)
 
 
 def test_without_a_process_group_a_sum_is_the_value_itself() -> None:
@@ -75,26 +62,7 @@ def test_without_a_process_group_a_sum_is_the_value_itself() -> None:
 
 
 def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
-    if not (dist.is_available() and dist.is_gloo_available()):
-        pytest.skip("gloo is missing: this build of torch has none")
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        said = [process.communicate(timeout=90)[0] for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    if NO_GLOO in [process.returncode for process in ranks]:
-        pytest.skip(f"gloo is missing: {' '.join(said)[:200]}")
-    assert [process.returncode for process in ranks] == [0, 0], said
-    one, first, second = train(ONE, 1, alone), torch.load(tmp_path / "0.pt"), torch.load(tmp_path / "1.pt")
+    one, [first, second] = train(ONE, 1, alone), two_ranks(on_a_rank, tmp_path)
     assert one.keys() == first.keys() == second.keys()
     for name, whole in one.items():
         if name.endswith(("loss", "state")):
@@ -102,7 +70,3 @@ def test_two_ranks_give_what_one_gives(tmp_path: Path) -> None:
             torch.testing.assert_close(second[name], whole)
         else:
             torch.testing.assert_close(torch.cat([first[name], second[name]]), whole, atol=1e-7, rtol=1e-6)
-
-
-if __name__ == "__main__":
-    rank_main(int(sys.argv[1]), Path(sys.argv[2]))

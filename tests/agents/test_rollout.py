@@ -10,7 +10,7 @@ from agents.small import JAIL, Player, Says, config, seeded
 from gymnasium.vector import VectorEnv
 
 from azr_agents.config import Config
-from azr_agents.rollout import Arena, Stopwatch, _ask_apart, task_type
+from azr_agents.rollout import KEPT, Arena, Stopwatch, _ask_apart, task_type
 from azr_gym import BadArgument, Outcome, Role, TaskPool
 from azr_gym.code import CodeTask, make_tasks
 
@@ -43,6 +43,24 @@ def test_every_phase_asks_the_agent_once_and_says_which_prompt_got_which_reply()
         assert [one.reply.text for one in group] == [f"{group[0].prompt} {place}" for place in range(4)]
     given = {id(reply) for reply in agent.given}
     assert {id(one.reply) for one in [*proposals, *(one for group in groups for one in group)]} == given
+
+
+def test_few_environments_are_kept_and_a_round_is_the_same_in_a_new_one() -> None:
+    settings = config(modes=BOTH)
+    pool = seeded(settings, 6)
+    player = Player(rights=range(5)).knows(*pool)
+
+    def play(arena: Arena, count: int) -> list[float]:
+        return [one.reward for group in arena.solve(Says(player), [*pool][:count], 0) for one in group]
+
+    with Arena(settings, pool) as arena:
+        first = {count: play(arena, count) for count in range(1, 10)}
+        assert [*arena._solve] == [4 * count for count in range(1, 10)][-KEPT:]
+        assert play(arena, 7) == first[7]
+        assert [*arena._solve][-1] == 28, "it was used last"
+        assert {count: play(arena, count) for count in range(1, 10)} == first
+        kept = [*arena._solve.values()]
+    assert all(envs.closed for envs in kept)
 
 
 def test_verdicts_are_those_of_their_own_replies() -> None:

@@ -392,6 +392,38 @@ def test_there_must_be_something_to_go_on_from(base: Path, tmp_path: Path) -> No
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"proposer": "shared"}, 2),
+        ({"proposer": "shared", "proposer_kl": 0.0}, 1),
+        ({"proposer": "shared", "proposer_kl": 0.0, "algorithm": "rloo"}, 2),
+        ({"proposer": "copy"}, 3),
+        ({"proposer": "frozen"}, 2),
+        ({"proposer": "frozen", "algorithm": "grpo"}, 2),
+        ({"proposer": "generator"}, 1),
+        ({"proposer": "generator", "algorithm": "grpo"}, 2),
+    ],
+)
+def test_no_model_is_loaded_that_nobody_needs(
+    changes: dict[str, Any], count: int, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    load = training.agent
+
+    def counted(*given: Any) -> Any:
+        loaded.append(load(*given))
+        return loaded[-1]
+
+    monkeypatch.setattr(training, "agent", counted)
+    chosen = settings(base, tmp_path, **changes)
+    solver, _ = training.policies(chosen)
+    assert len(loaded) == count
+    assert solver.learner is not None
+    anchored = any(chosen.kl_weight.values()) or chosen.row.reward_kl_weight > 0
+    assert (solver.learner.reference is not None) == anchored
+
+
 # The command
 
 
@@ -411,7 +443,7 @@ def test_the_help_of_train_shows_every_setting_with_its_default(tmp_path: Path) 
         f"(default: {Config().iterations})",
         f"(default: {Config().lr})",
         f"(default: {Config().algorithm})",
-        "{shared,copy,frozen,generator}",
+        "{shared,copy,adapter,frozen,generator}",
         "--resume",
     ):
         assert words in said
@@ -503,6 +535,35 @@ def coins(rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < 0.4:
         return HINT, f"{source}\n{call}"
     return f"{source}\n{call} == ?\n? =", f" {(sign == '<') == (rng.random() < 0.67)}"
+
+
+def megabytes() -> float:
+    """What this process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("proposer", "dtype"), [("shared", "float32"), ("copy", "bfloat16")])
+def test_a_thousand_iterations_take_no_more_memory_than_two_hundred(
+    proposer: str, dtype: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[float] = []
+    iterate = training._iterate
+
+    def measured(*given: Any) -> Any:
+        made = iterate(*given)
+        held.append(megabytes())
+        return made
+
+    monkeypatch.setattr(training, "_iterate", measured)
+    chosen = settings(
+        base, tmp_path / "run", iterations=1000, pool_capacity=200, checkpoint_every=100, lr=1e-4, proposer=proposer,
+        dtype=dtype,
+    )  # fmt: skip
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)  # it keeps kernels for each shape in bfloat16: 800 MB
+    train(chosen)
+    grown = sum(held[-50:]) / 50 - sum(held[150:200]) / 50
+    assert grown < 10, f"{grown:.1f} MB in 800 iterations; every hundredth had {[round(one) for one in held[99::100]]}"
 
 
 @pytest.mark.long
