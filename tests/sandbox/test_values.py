@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import warnings
 
@@ -32,6 +33,34 @@ def test_equal_is_equality_of_canonical_bytes(a: object, b: object) -> None:
     assert values.equal(a, a)
     if values.equal(a, b) and "nan" not in repr(a):
         assert a == b
+
+
+_NEARLY_SIMPLE = st.text("[]" * 2 + ",'  " + '\\"\n\té0019--_.True', max_size=12)  # what short cuts could get wrong
+
+
+@given(_NEARLY_SIMPLE | literal_like)
+def test_what_is_read_without_the_parser_is_what_the_parser_reads(text: str) -> None:
+    simple = values._simple(text.strip())
+    if simple is not None:
+        assert values.equal(simple, ast.literal_eval(text.strip()))
+
+
+@pytest.mark.parametrize("text", ["1", "-7", "0", "True", "'a, b'", "[1, -2]", "['a', 'b']", "[[1, 2]\n]", "[True]"])
+def test_common_values_need_no_parser(text: str) -> None:
+    assert values.equal(values._simple(text), ast.literal_eval(text))
+
+
+@pytest.mark.parametrize(
+    "text", ["01", "[01]", "--1", "- 1", "1_0", "\uff11", "[1,]", "[]", "['a'b']", "'\\n'", "None", ""]
+)
+def test_what_is_not_simple_goes_to_the_parser(text: str) -> None:
+    assert values._simple(text) is None
+
+
+def test_any_depth_of_brackets_is_read_or_refused() -> None:
+    for deep in ("[" * 100_000, "[ " * 100_000 + "]" * 100_000, "[" + "[1], " * 10_000 + "]"):
+        with contextlib.suppress(NotPlainData):
+            values.parse(deep)
 
 
 @pytest.mark.parametrize(
