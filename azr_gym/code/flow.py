@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from azr_sandbox import quiet
@@ -15,6 +15,8 @@ _BUILTINS = frozenset(dir(builtins))
 _SEES_ALL = frozenset({"locals", "vars", "dir", "eval", "exec", "globals"})  # whoever mentions one may read any name
 _MANY = 64  # names of a function; with more, each is said to reach: the work grows with their square
 _BLOCKS = ("body", "orelse", "finalbody")
+_NOTHING_MORE = ("ctx", "op", "ops")  # fields whose nodes name nothing
+_HOLDERS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _SCOPES = (*_FUNCTIONS, ast.ClassDef)
 _EXITS = (ast.Return, ast.Break, ast.Continue, ast.Raise)
@@ -153,7 +155,7 @@ def _collect(body: list[ast.stmt], context: set[str], result: str, flow: _Flow) 
         flow: where it is noted.
     """
     for statement in body:
-        head = list(_head(statement))
+        head = _head(statement)
         own = context | flow.names(head)
         if isinstance(statement, ast.Try | ast.TryStar | ast.With | ast.AsyncWith):  # what fails inside decides what
             own = own.union(*(flow.names(quiet.walk(part)) for part in statement.body))  # comes after it
@@ -182,17 +184,13 @@ def _collect(body: list[ast.stmt], context: set[str], result: str, flow: _Flow) 
             _collect(block, inside, result, flow)
 
 
-def _head(statement: ast.stmt) -> Iterator[ast.AST]:
+def _head(statement: ast.stmt) -> list[ast.AST]:
     """The nodes of a statement, without those inside its blocks."""
-    todo: list[ast.AST] = [statement]
-    while todo:
-        node = todo.pop()
-        yield node
-        inner = isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case)
-        for name, value in ast.iter_fields(node):
-            if inner and name in _BLOCKS:
-                continue
-            todo += [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, ast.AST)]
+    found: list[ast.AST] = [statement]
+    for node in found:  # and what is added meanwhile
+        if type(node) is not ast.Name:  # a name has none
+            found += quiet.children(node, _BLOCKS if isinstance(node, _HOLDERS) else _NOTHING_MORE)
+    return found
 
 
 def _note(head: list[ast.AST], own: set[str], flow: _Flow) -> None:

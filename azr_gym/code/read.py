@@ -22,6 +22,10 @@ from .triplet import ENTRY, MAX_MESSAGE_CHARS, MAX_PROGRAM_CHARS, MAX_VALUE_CHAR
 _CODE_LINE = re.compile(r"(?:\s+\S|def\b|async def\b|class\b|import\b|from\b|@|#|[)\]}]|\w+\s*=|f\s*\()")
 _FIRST_LINE = re.compile(r"^(?:def |async def |class |import |from \w+ import|@\w)", re.MULTILINE)
 _PYTHON = ("python", "py", "python3", "program", "code")
+_BINDERS = frozenset({
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Name, ast.alias, ast.Global, ast.ExceptHandler,
+    ast.MatchAs, ast.MatchStar,
+})  # fmt: skip
 _TOO_DEEP = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
@@ -70,6 +74,8 @@ def has_plain_entry(source: str) -> bool:
     """Whether the entry is one undecorated function at the top level, and its name is bound nowhere else."""
     bound = 0
     for node in quiet.nodes(source):
+        if type(node) not in _BINDERS:
+            continue
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 bound += name == ENTRY

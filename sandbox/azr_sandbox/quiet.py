@@ -8,6 +8,7 @@ import os
 import re
 import threading
 import warnings
+from collections.abc import Collection
 
 MAX_DEPTH = 200  # of a syntax tree
 _MAY_WARN = re.compile(r"\\|[0-9]\.?[A-Za-z]")
@@ -79,4 +80,17 @@ def walk(tree: ast.AST) -> list[ast.AST]:
                 elif isinstance(value, ast.AST):
                     below.append(value)
         level = below
+    return found
+
+
+def children(node: ast.AST, without: Collection[str] = ()) -> list[ast.AST]:
+    """As `ast.iter_child_nodes`, in half its time, but for the fields named."""
+    found = list[ast.AST]()
+    for name in node._fields:
+        if name not in without:
+            value = getattr(node, name, None)
+            if type(value) is list:
+                found += [part for part in value if isinstance(part, ast.AST)]
+            elif isinstance(value, ast.AST):
+                found.append(value)
     return found
