@@ -9,6 +9,7 @@ A proposal is read in either of two forms:
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import textwrap
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def read_program(text: str) -> str | None:
     return None
 
 
+@functools.lru_cache(maxsize=8192)
 def defines_entry(source: str) -> bool:
     """Whether a source that Python can read binds the entry's name at its top level."""
     for node in syntax(source).body:
