@@ -73,7 +73,7 @@ def syntax(source: str) -> ast.Module:
     return tree
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=4096)
 def form(source: str) -> Form:
     """Read a program's normal form.
 
