@@ -48,6 +48,8 @@ def choose(kind: type[E], value: object, called: str) -> E:
     Raises:
         BadArgument: there is none; the message lists them.
     """
+    if isinstance(value, kind):  # each step asks
+        return value
     if isinstance(value, str) and value in list(kind):
         return kind(value)
     raise BadArgument(f"{called} must be one of {[str(one) for one in kind]}, not {value!r}")
