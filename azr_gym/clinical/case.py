@@ -1,29 +1,33 @@
 """Reads patients from text, as people and models write them. What it says is data: nothing is ever run.
 
-`parse_case` takes JSON of almost any shape (curly quotes, bullets, fences, chatter around it, a comma too many), keys by
-any name of the library, values with units, signs and remarks. It never raises on a text: what can not be read is a note,
-and what makes the patient unreadable is a trouble.
+`parse_case` takes JSON of almost any shape (curly quotes, bullets, fences, chatter around it, a comma too many), keys
+by any name of the library, values with units, signs and remarks. It never raises on a text: what can not be read is a
+note, and what makes the patient unreadable is a trouble.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Finding, Kind, Library, library, plain
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Finding, Library, library, plain
 
 MAX_CHARS, MAX_DEPTH = 20_000, 24
 TRANSLATION = {
-    **dict.fromkeys(map(ord, "“”„‟″"), '"'), **dict.fromkeys(map(ord, "‘’‚‛′"), "'"),
-    **dict.fromkeys(map(ord, "•◦▪‣"), None), **dict.fromkeys(map(ord, "–—−‑"), "-"), 0xB5: "u", 0x3BC: "u", 0xA0: " ",
-}  # fmt: skip
+    **dict.fromkeys(map(ord, "\u201c\u201d\u201e\u201f\u2033"), '"'),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u201a\u201b\u2032"), "'"),
+    **dict.fromkeys(map(ord, "\u2022\u25e6\u25aa\u2023"), None),  # bullets
+    **dict.fromkeys(map(ord, "\u2013\u2014\u2212\u2011"), "-"),
+    **dict.fromkeys(map(ord, "\u00b5\u03bc"), "u"),
+    **dict.fromkeys(map(ord, "\u00d7"), "x"),
+    **dict.fromkeys(map(ord, "\u00a0"), " "),
+}
 
 
 class Trouble(StrEnum):
@@ -66,7 +70,7 @@ def parse_case(text: str, known: Library | None = None) -> Parsed:
     data = _json(text)
     if not isinstance(data, dict):
         return Parsed(trouble=Trouble.NO_JSON, reason="there is no JSON object: write the patient as one")
-    return _Reader(names(known or library())).read(data)
+    return _Reader(known or library()).read(data)
 
 
 def _json(text: str) -> Any:
@@ -94,51 +98,22 @@ def _json(text: str) -> Any:
     return found
 
 
-# --- names --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Every name by which something may be called, in the form of `plain`."""
-
-    analytes: Mapping[str, Analyte]
-    findings: Mapping[str, Finding]
-    longest: int  # words of the longest name of a finding
-
-
-@functools.lru_cache(maxsize=4)
-def _names(key: int, held: _Held) -> Names:
-    known = held.library
-    analytes = {plain(name): one for one in known.analytes.values() for name in (*one.aliases, one.name, one.id)}
-    findings = {plain(name): one for one in known.findings.values() for name in (*one.aliases, one.name, one.id)}
-    longest = max((name.count(" ") + 1 for name in findings), default=1)
-    return Names(MappingProxyType(analytes), MappingProxyType(findings), longest)
-
-
-@dataclass(frozen=True, eq=False)
-class _Held:
-    library: Library
-
-
-@functools.lru_cache(maxsize=4)
-def _held(key: int) -> list[_Held]:
-    return []
-
-
-def names(known: Library) -> Names:
-    """The names of a library; made once."""
-    held = _held(id(known))
-    if not held:
-        held.append(_Held(known))
-    return _names(id(known), held[0])
-
-
 # --- values -------------------------------------------------------------------------------------------------------
-NUMBER = re.compile(r"[<>≤≥~]?\s*([+-]?\d{1,3}(?:[,\s]\d{3})+(?:\.\d+)?|[+-]?\d+(?:[.,]\d+)?|[+-]?\.\d+)\s*(?:[x*×]\s*10\s*\^?\s*(\d+))?")
+NUMBER = re.compile(
+    r"[<>\u2264\u2265~]?\s*([+-]?\d{1,3}(?:[,\s]\d{3})+(?:\.\d+)?|[+-]?\d+(?:[.,]\d+)?|[+-]?\.\d+)"
+    r"\s*(?:[x*]\s*10\s*\^?\s*(\d+))?"
+)
 RANGE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:-|to)\s*(\d+(?:\.\d+)?)")
 YES = frozenset("yes true positive pos present detected reactive abnormal elevated".split()) | {"1"}
 NO = frozenset("no false negative neg absent none normal nonreactive".split()) | {"not detected", "non reactive", "0"}
-UNKNOWN = frozenset(["", "unknown", "not specified", "pending", "not done", "n a", "na", "not available", "null", "none"])
+UNKNOWN = frozenset(
+    ["", "unknown", "not specified", "pending", "not done", "n a", "na", "not available", "null", "none"]
+)
 NEGATIONS = re.compile(r"^(?:no|not|denies|denied|without|negative for|absent|never|no history of|no known)\s+")
-ASSERTIONS = re.compile(r"^(?:has|reports|history of|known|presence of|complains of|positive for|recent|severe|mild|moderate|acute|sudden|worsening)\s+")
+ASSERTIONS = re.compile(
+    r"^(?:has|reports|history of|known|presence of|complains of|positive for|recent|severe|mild|moderate|acute|sudden|"
+    r"worsening)\s+"
+)
 
 
 class Unreadable(ValueError):
@@ -148,8 +123,8 @@ class Unreadable(ValueError):
 def number_of(value: object, analyte: Analyte) -> float | None:
     """A value in the analyte's own unit; None where the text says that it is unknown.
 
-    Numbers, "0.8 ng/mL", "<0.01", "13,400/mm3", "1,7 mg/dL", "110-120" (its middle), "94%", 0.94 for a percentage, "38.3 C
-    (100.9 F)", "normal" (the middle of the reference interval). Without a unit it is in the analyte's own.
+    Numbers, "0.8 ng/mL", "<0.01", "13,400/mm3", "1,7 mg/dL", "110-120" (its middle), "94%", 0.94 for a percentage,
+    "38.3 C (100.9 F)", "normal" (the middle of the reference interval). Without a unit it is in the analyte's own.
 
     Raises:
         Unreadable: it is no such value, or its unit is unknown.
@@ -173,20 +148,22 @@ def number_of(value: object, analyte: Analyte) -> float | None:
     found = NUMBER.search(text)
     if found is None:
         raise Unreadable(f"{text!r} is no number")
-    digits = found[1].replace(" ", "")
+    digits, rest = found[1].replace(" ", ""), text[found.end() :]
     grouped = re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", digits)
-    amount = float(digits.replace(",", "" if grouped else ".")) * 10.0 ** int(found[2] or 0)
+    amount = float(digits.replace(",", "" if grouped else "."))
+    if found[2] is not None:
+        powered = f"10^{found[2]}{rest}"  # "x 10^9/L" is a unit where cells are counted so
+        if _unit(analyte.unit).startswith(_unit(f"10^{found[2]}/")):
+            rest = powered
+        else:
+            amount *= 10.0 ** min(int(found[2]), 30)
     if not math.isfinite(amount):
         raise Unreadable(f"{text!r} is no number")
-    return _scaled(amount, text[found.end() :] if found[2] is None else _after_power(found[2], text[found.end() :]), analyte)
-
-
-def _after_power(power: str, rest: str) -> str:
-    return rest
+    return _scaled(amount, rest, analyte)
 
 
 def _unit(text: str) -> str:
-    return re.sub(r"[\s*^]", "", text.casefold().replace("µ", "u").replace("per", "/"))
+    return re.sub(r"[\s*^]", "", text.translate(TRANSLATION).casefold().replace("per", "/"))
 
 
 def _scaled(amount: float, rest: str, analyte: Analyte) -> float:
@@ -224,18 +201,29 @@ def _plausible(amount: float, analyte: Analyte) -> float:
 
 
 # --- patients -----------------------------------------------------------------------------------------------------
-SEXES = {"f": FEMALE, "female": FEMALE, "woman": FEMALE, "girl": FEMALE, "m": MALE, "male": MALE, "man": MALE, "boy": MALE}
+SEXES = {
+    "f": FEMALE,
+    "female": FEMALE,
+    "woman": FEMALE,
+    "girl": FEMALE,
+    "m": MALE,
+    "male": MALE,
+    "man": MALE,
+    "boy": MALE,
+}
 PRESSURE = frozenset(["bp", "blood pressure"])
 QUESTION = frozenset(["prompt", "question", "task"])
 CLAIM = frozenset(["claimed diagnosis", "diagnosis", "answer", "hidden diagnosis", "label"])
-KINDS = {"ecg": Kind.ECG, "ekg": Kind.ECG, "imaging": Kind.IMAGING}
 
 
 class _Reader:
     """Fills the facts of one patient."""
 
-    def __init__(self, known: Names) -> None:
-        self.known, self.facts, self.notes = known, dict[str, float](), list[str]()
+    def __init__(self, known: Library) -> None:
+        self.facts, self.notes = dict[str, float](), list[str]()
+        self.analytes = {name: known.analytes[one] for name, one in known.names["analyte"].items()}
+        self.findings = {name: known.findings[one] for name, one in known.names["finding"].items()}
+        self.longest = max((name.count(" ") + 1 for name in self.findings), default=1)
         self.trouble: tuple[Trouble, str] | None = None
         self.question = self.claim = ""
 
@@ -266,10 +254,10 @@ class _Reader:
             self.put(PREGNANT, float(self.truth(value) or 0))
         elif key in PRESSURE:
             self.pressure(value)
-        elif key in self.known.analytes:
-            self.measured(self.known.analytes[key], value)
-        elif key in self.known.findings and not isinstance(value, dict | list):
-            self.stated(self.known.findings[key], value)
+        elif key in self.analytes:
+            self.measured(self.analytes[key], value)
+        elif key in self.findings and not isinstance(value, dict | list):
+            self.stated(self.findings[key], value)
         elif isinstance(value, dict):
             self.table(value)
         elif isinstance(value, list):
@@ -290,7 +278,7 @@ class _Reader:
                 self.table(value)
         elif isinstance(value, str):
             head, mark, rest = value.partition(":")
-            if mark and plain(head) in self.known.analytes:
+            if mark and plain(head) in self.analytes:
                 self.entry(plain(head), rest)
             else:
                 self.text(value)
@@ -358,8 +346,8 @@ class _Reader:
             bare = ASSERTIONS.sub("", NEGATIONS.sub("", said))
             found = False
             for name in dict.fromkeys([said, NEGATIONS.sub("", said), bare]):
-                if name in self.known.findings:
-                    self.put(self.known.findings[name].id, float(not denied))
+                if name in self.findings:
+                    self.put(self.findings[name].id, float(not denied))
                     found = True
                     break
             if not found and said:
@@ -371,10 +359,10 @@ class _Reader:
         """The longest names of findings within a text."""
         words, place, found = text.split(), 0, False
         while place < len(words):
-            for size in range(min(self.known.longest, len(words) - place), 0, -1):
+            for size in range(min(self.longest, len(words) - place), 0, -1):
                 name = " ".join(words[place : place + size])
-                if name in self.known.findings:
-                    self.put(self.known.findings[name].id, float(not denied))
+                if name in self.findings:
+                    self.put(self.findings[name].id, float(not denied))
                     place, found = place + size - 1, True
                     break
             place += 1
@@ -398,8 +386,3 @@ def closed(facts: Mapping[str, float], known: Library) -> dict[str, float]:
                 found[other] = 1.0
                 todo.append(other)
     return found
-
-
-def iterate(facts: Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """Facts in their order."""
-    yield from sorted(facts.items())

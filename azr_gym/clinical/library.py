@@ -215,6 +215,7 @@ class Library:
     scores: Mapping[str, Score]
     conditions: Mapping[str, Condition]
     vocabulary: Vocabulary
+    names: Mapping[str, Mapping[str, str]]  # by kind ("analyte", "finding", "condition"): the id of every `plain` name
     formulas: Mapping[str, Formula]  # of derived numbers and scores
     checks: tuple[Check, ...]  # every rule, in the order of the conditions' ids
 
@@ -359,8 +360,8 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         frozenset([*analytes, *BODY, *computed]),
         MappingProxyType({one: (f"{one} lln", f"{one} uln") for one in analytes}),
     )
-    names = [*findings, *PERSON, *analytes, *BODY, *computed]
-    if twice := sorted(name for name in set(names) if names.count(name) > 1):
+    ids = [*findings, *PERSON, *analytes, *BODY, *computed]
+    if twice := sorted(name for name in set(ids) if ids.count(name) > 1):
         raise BadKnowledge(f"{twice[0]}: two records of different kinds have this id")
     formulas = {}
     for kind in ("derived", "score"):
@@ -385,10 +386,10 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
     for one in findings.values():
         for other in one.implies:
             _known(other, findings, f"{where['finding'][one.id]}: implies")
-    _names_are_unique(conditions.values(), where["condition"])
+    names = {kind: _names(tables[kind].values(), where[kind]) for kind in ("analyte", "finding", "condition")}
     return Library(
         tables["source"], analytes, findings, tables["derived"], tables["score"], conditions, vocabulary,
-        MappingProxyType(formulas), tuple(checks),
+        MappingProxyType(names), MappingProxyType(formulas), tuple(checks),
     )  # fmt: skip
 
 
@@ -442,13 +443,15 @@ def _acyclic(edges: Mapping[str, list[str]], kind: str, where: Mapping[str, Mapp
 
 def plain(text: str) -> str:
     """A name as it is compared: small letters, no marks between words."""
-    return " ".join(re.sub(r"[^a-z0-9]+", " ", text.casefold()).split())
+    return " ".join(re.sub(r"[^a-z0-9]+", " ", text.casefold().replace("%", " percent ")).split())
 
 
-def _names_are_unique(conditions: Iterable[Condition], where: Mapping[str, str]) -> None:
+def _names(records: Iterable[Any], where: Mapping[str, str]) -> Mapping[str, str]:
+    """Every name of the records of a kind, and whose it is: no two have one in common."""
     taken: dict[str, str] = {}
-    for one in conditions:
-        for text in {plain(name) for name in (one.name, *one.aliases)}:
+    for one in records:
+        for text in {plain(name) for name in (one.id, one.name, *one.aliases)}:
             if text in taken:
                 raise BadKnowledge(f"{where[one.id]}: aliases: {text!r} is a name of {taken[text]} too")
             taken[text] = one.id
+    return MappingProxyType(taken)
