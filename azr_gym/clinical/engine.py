@@ -1,8 +1,8 @@
 """Diagnoses: facts in, exactly one answer out, with its proof. Pure and deterministic; reads no text, knows no case.
 
-All rules are judged, three-valued. Of the conditions whose rules are met those fall that are the more general name of
-another one, and those that another one explains. What is left is ranked by one total order, so that one stands first.
-Patients come in batches; a single one is a batch of one.
+A patient who can not be is told so. Else all rules are judged, three-valued. Of the conditions whose rules are met those
+fall that are the more general name of another one, and those that another one explains. What is left is ranked by one
+total order, so that one stands first. Patients come in batches; a single one is a batch of one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Columns
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PERSON, TIERS, Certainty, Check, Library, Sex, Source, library
+from azr_gym.clinical.plausible import rejected
 
 URGENT = 2  # an acuity up to this one is not left open
 NOT_MET = len(Certainty)
@@ -196,7 +197,8 @@ class Engine:
                 open_N |= unknown_KN[number] & self._anchored(check, columns)
         found_N = np.where(open_N, verdicts.index(Verdict.INSUFFICIENT), verdicts.index(Verdict.NO_DIAGNOSIS))
         found_N = np.where(some_N, verdicts.index(Verdict.DIAGNOSIS), found_N)
-        return np.where(alike_N, verdicts.index(Verdict.AMBIGUOUS), found_N)
+        found_N = np.where(alike_N, verdicts.index(Verdict.AMBIGUOUS), found_N)
+        return np.where(rejected(columns, self.library), verdicts.index(Verdict.IMPLAUSIBLE), found_N)
 
     def _anchored(self, check: Check, columns: Columns) -> NDArray[np.bool_]:
         """Whether a finding that the rule looks at is there."""
@@ -270,6 +272,8 @@ class Engine:
             case Verdict.INSUFFICIENT:
                 wanted = ", ".join(self._fact(name) for name in found.missing)
                 return f"Not enough is known to leave something urgent aside. Still to be known: {wanted}."
+            case Verdict.IMPLAUSIBLE:
+                return "There is no such patient."
             case Verdict.AMBIGUOUS:
                 return f"Nothing puts one of these first: {', '.join(map(self._name, found.secondary))}."
         return "Nothing that the rules know is there."

@@ -1,8 +1,8 @@
 """The knowledge files, read, checked and frozen. Knows what is written there, and judges nobody.
 
-Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score` and `condition`;
-a condition holds its rules. What one file defines, every other may use. A mistake is one error that names the file, the
-record, the key and the reason.
+Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score`, `implausible`
+and `condition`; a condition holds its rules. What one file defines, every other may use. A mistake is one error that
+names the file, the record, the key and the reason.
 """
 
 from __future__ import annotations
@@ -63,6 +63,13 @@ class Kind(StrEnum):
     IMAGING = "imaging"
     TEST = "test"  # a laboratory result that is positive or negative
     COURSE = "course"  # how it went, or how it answered to something
+
+
+class Level(StrEnum):
+    """What an implausible fact does to a case."""
+
+    REJECT = "reject"
+    WARN = "warn"
 
 
 class Sex(StrEnum):
@@ -196,6 +203,17 @@ class Condition:
     age: Range = (18, 95)
 
 
+@dataclass(frozen=True, slots=True)
+class Implausible:
+    """What can not be, or hardly."""
+
+    id: str
+    when: str
+    level: Level
+    reason: str
+    source: str
+
+
 class Check(NamedTuple):
     """A rule that has been read."""
 
@@ -217,6 +235,7 @@ class Library:
     vocabulary: Vocabulary
     names: Mapping[str, Mapping[str, str]]  # by kind ("analyte", "finding", "condition"): the id of every `plain` name
     formulas: Mapping[str, Formula]  # of derived numbers and scores
+    implausible: tuple[tuple[Implausible, Criterion], ...]
     checks: tuple[Check, ...]  # every rule, in the order of the conditions' ids
 
     def columns(self, facts: Mapping[str, Any], size: int) -> Columns:
@@ -260,7 +279,7 @@ def _tomls(folder: Traversable) -> Iterator[Traversable]:
 
 KINDS: dict[str, Any] = {
     "source": Source, "analyte": Analyte, "finding": Finding, "derived": Derived, "score": Score,
-    "condition": Condition,
+    "condition": Condition, "implausible": Implausible,
 }  # fmt: skip
 
 
@@ -380,7 +399,11 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
             checks.append(Check(condition, rule, read_rule))
     _acyclic({one.id: [*one.parents] for one in conditions.values()}, "condition", where)
     _acyclic({one.id: [*one.manifestation_of] for one in conditions.values()}, "condition", where)
-    for kind in ("analyte", "derived", "score"):
+    implausible = tuple(
+        (one, _read_text(criterion, one.when, vocabulary, f"{where['implausible'][one.id]}: when"))
+        for one in tables["implausible"].values()
+    )
+    for kind in ("analyte", "derived", "score", "implausible"):
         for one in tables[kind].values():
             _known(one.source, tables["source"], f"{where[kind][one.id]}: source")
     for one in findings.values():
@@ -389,7 +412,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
     names = {kind: _names(tables[kind].values(), where[kind]) for kind in ("analyte", "finding", "condition")}
     return Library(
         tables["source"], analytes, findings, tables["derived"], tables["score"], conditions, vocabulary,
-        MappingProxyType(names), MappingProxyType(formulas), tuple(checks),
+        MappingProxyType(names), MappingProxyType(formulas), implausible, tuple(checks),
     )  # fmt: skip
 
 
