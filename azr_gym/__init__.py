@@ -36,3 +36,8 @@ register(
     entry_point="azr_gym.code.env:CodeTripletEnv",
     vector_entry_point="azr_gym.code.env:CodeTripletVectorEnv",
 )
+register(
+    "ClinicalCase-v0",
+    entry_point="azr_gym.clinical.env:ClinicalCaseEnv",
+    vector_entry_point="azr_gym.clinical.env:ClinicalCaseVectorEnv",
+)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Finding, Library, library, plain
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Finding, Library, knowledge, plain
 
 MAX_CHARS, MAX_DEPTH = 20_000, 24
 TRANSLATION = {
@@ -63,14 +63,19 @@ class Parsed:
 def parse_case(text: str, known: Library | None = None) -> Parsed:
     """Read a patient from a text.
 
+    The notation of `prompts.compact` is read too: "65 F", "+ chest_pain, dyspnoea", "- fever", "troponin_i 0.8".
+
     Args:
         text: whatever somebody wrote.
         known: the library whose names count.
     """
+    known = known or knowledge()
+    if (short := COMPACT.match(text)) is not None:
+        return _Reader(known).compact(short, text[short.end() :])
     data = _json(text)
     if not isinstance(data, dict):
         return Parsed(trouble=Trouble.NO_JSON, reason="there is no JSON object: write the patient as one")
-    return _Reader(known or library()).read(data)
+    return _Reader(known).read(data)
 
 
 def _json(text: str) -> Any:
@@ -114,6 +119,9 @@ ASSERTIONS = re.compile(
     r"^(?:has|reports|history of|known|presence of|complains of|positive for|recent|severe|mild|moderate|acute|sudden|"
     r"worsening)\s+"
 )
+
+
+COMPACT = re.compile(r"\s*(\d+(?:\.\d+)?) ([FM])( pregnant)?(?=\n|$)")
 
 
 class Unreadable(ValueError):
@@ -230,11 +238,29 @@ class _Reader:
     def read(self, data: Mapping[str, Any]) -> Parsed:
         self.table(data)
         person = AGE in self.facts and FEMALE in self.facts
+        self.facts.setdefault(PREGNANT, 0.0)  # whoever is pregnant is said to be
         if self.trouble is None and not person:
             self.trouble = (Trouble.NO_PERSON, 'age and sex are missing: write "age": 54, "sex": "F"')
         facts = MappingProxyType(dict(sorted(self.facts.items())))
         trouble, reason = self.trouble or (None, "")
         return Parsed(facts, tuple(self.notes), trouble, reason, self.question[:500], self.claim[:200])
+
+    def compact(self, person: re.Match[str], rest: str) -> Parsed:
+        """The compact notation: who it is, and the lines after that."""
+        self.age(person[1])
+        self.sex(person[2])
+        self.put(PREGNANT, float(person[3] is not None))
+        for line in rest.split("\n"):
+            sign, body = line[:1], line[1:] if line[:1] in "+-" else line
+            for part in filter(None, map(str.strip, body.split(","))):
+                name, _, value = part.partition(" ")
+                if sign in ("+", "-") and plain(part) in self.findings:
+                    self.put(self.findings[plain(part)].id, float(sign == "+"))
+                elif plain(name) in self.analytes and value:
+                    self.measured(self.analytes[plain(name)], value)
+                else:
+                    self.notes.append(f"{part!r} is nothing that is known here")
+        return self.read({})
 
     def table(self, data: Mapping[str, Any]) -> None:
         for key, value in data.items():
@@ -340,6 +366,11 @@ class _Reader:
 
     def text(self, text: str) -> None:
         """Findings in words: "no fever, productive cough; denies chest pain"."""
+        whole = plain(text)
+        for name, there in ((whole, 1.0), (NEGATIONS.sub("", whole), 0.0)):  # a name may hold a comma, or "with"
+            if name in self.findings:
+                self.put(self.findings[name].id, there)
+                return
         for part in re.split(r"[,;.\n]| and | but | with ", text):
             said = plain(part)
             denied = NEGATIONS.match(said) is not None

@@ -250,7 +250,7 @@ COMPARISONS: Final[dict[type, Callable[[Interval, Interval], Truth]]] = {
 ARITHMETIC: Final[dict[type, Callable[[Interval, Interval], Interval]]] = {
     ast.Add: _add, ast.Sub: _subtract, ast.Mult: _multiply, ast.Div: _divide, ast.Pow: _power,
 }  # fmt: skip
-FUNCTIONS = ("abs", "ln", "lln", "max", "min", "points", "uln")
+FUNCTIONS = ("abs", "ln", "lln", "max", "min", "points", "round", "uln")
 TESTS = ("at_least", "documented", "known")
 
 
@@ -350,6 +350,9 @@ class _Reader:
             case "abs", [one]:
                 inner = self.number(one)
                 return lambda columns: _absolute(inner(columns))
+            case "round", [one]:
+                inner = self.number(one)
+                return lambda columns: Interval(*(np.floor(end + 0.5) for end in inner(columns)))
             case "points", [_, *_]:
                 pairs = [self.point(one) for one in arguments]
                 return lambda columns: _total(columns, [points(judge(columns), worth) for judge, worth in pairs])

@@ -1,8 +1,8 @@
-"""Diagnoses: facts in, exactly one answer out, with its proof. Pure and deterministic; reads no text, knows no case.
+"""Diagnoses: facts in, exactly one answer out, with its proof. Pure and deterministic; reads no text.
 
-A patient who can not be is told so. Else all rules are judged, three-valued. Of the conditions whose rules are met those
-fall that are the more general name of another one, and those that another one explains. What is left is ranked by one
-total order, so that one stands first. Patients come in batches; a single one is a batch of one.
+A patient who can not be is told so. Else all rules are judged, three-valued. Of the conditions whose rules are met
+those fall that are the more general name of another one, and those that another one explains. What is left is ranked by
+one total order, so that one stands first. Patients come in batches; a single one is a batch of one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Columns
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PERSON, TIERS, Certainty, Check, Library, Sex, Source, library
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PERSON, TIERS, Certainty, Check, Library, Sex, Source, knowledge
 from azr_gym.clinical.plausible import rejected
 
 URGENT = 2  # an acuity up to this one is not left open
@@ -75,9 +75,14 @@ class Diagnosis:
         return self.primary.condition if self.primary is not None else None
 
 
-def diagnose(facts: Facts, known: Library | None = None) -> Diagnosis:
+def diagnose(facts: Facts) -> Diagnosis:
     """One patient's diagnosis, with its proof."""
-    return Engine(known or library()).diagnose([facts])[0]
+    return shared().diagnose([facts])[0]
+
+
+def explain(found: Diagnosis) -> str:
+    """A diagnosis as a clinician would write it."""
+    return shared().explain(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,9 +304,9 @@ class Engine:
 
 
 @functools.cache
-def engine() -> Engine:
+def shared() -> Engine:
     """The engine of the knowledge that comes with this package."""
-    return Engine(library())
+    return Engine(knowledge())
 
 
 def _two_least(key_CN: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,6 +6,7 @@ its values lie, are design constants of the knowledge files: these are no epidem
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,10 @@ from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import Engine
 from azr_gym.clinical.library import AGE, BODY, FEMALE, MALE, PREGNANT, Condition, Library, Sex
 
+BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
+Patient = dict[str, float] | None
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
+ASKED = 0.02  # share of the findings without a bearing on the condition that are looked for, and written down
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
 
 
@@ -62,6 +66,17 @@ class Generator:
         place = self.engine.ids.index(condition)
         return Drawn(facts, diagnosed_N & (judged.first_N == place), np.where(diagnosed_N, judged.first_N, -1))
 
+    def patient(self, rng: np.random.Generator, condition: str, accept: Callable[[dict[str, float]], bool]) -> Patient:
+        """One patient whom the engine diagnoses so, and whom `accept` takes; None where many draws give none."""
+        for _ in range(DRAWS):
+            drawn = self.draw(rng, condition, BATCH)
+            for place in np.flatnonzero(drawn.kept_N):
+                facts = {name: float(column[place]) for name, column in drawn.facts.items()}
+                known = {name: value for name, value in facts.items() if not np.isnan(value)}
+                if accept(known):
+                    return known
+        return None
+
     def _looked_at(self, one: Condition) -> set[str]:
         """Every fact that the condition's rules look at, directly or through a score."""
         todo = [name for check in self.engine.checks if check.condition is one for name in check.criterion.names]
@@ -81,7 +96,10 @@ class Generator:
             there_N &= (facts[AGE] >= finding.age[0]) & (facts[AGE] <= finding.age[1])
             if finding.sex is not Sex.ANY:
                 there_N &= facts[str(finding.sex)] == 1.0
-            known_N = there_N | (finding.id in relevant)
+            asked_N = (
+                rng.random(count) < ASKED
+            )  # what is absent and written down all the same, so that it tells nothing
+            known_N = there_N | asked_N | (finding.id in relevant)
             facts[finding.id] = np.where(known_N, there_N.astype(np.float64), np.nan)
         for finding in self.library.findings.values():
             for other in finding.implies:

@@ -268,7 +268,7 @@ def _limit(analyte: Analyte, place: int, columns: Columns) -> Interval:
 
 
 @functools.cache
-def library() -> Library:
+def knowledge() -> Library:
     """The knowledge that comes with this package. Read once, when it is first needed."""
     return read(sorted(_tomls(files("azr_gym.clinical").joinpath("knowledge")), key=lambda file: file.name))
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from azr_gym.clinical.engine import Engine
 from azr_gym.clinical.generate import Generator
-from azr_gym.clinical.library import BadKnowledge, Library, library, read
+from azr_gym.clinical.library import BadKnowledge, Library, knowledge, read
 
 SHARED = ("analytes.toml", "findings.toml", "scores.toml")
 DRAWS = 200  # patients a condition
@@ -52,7 +52,7 @@ def main() -> None:
             shared = [folder / name for name in SHARED if (folder / name).exists()]
             known = read([*shared, *(path for path in paths if path.name not in SHARED)])
         else:
-            known = library()
+            known = knowledge()
     except BadKnowledge as error:
         raise SystemExit(str(error)) from None
     console.print(table(known))

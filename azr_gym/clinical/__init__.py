@@ -1,0 +1,25 @@
+"""The clinical room: patients and diagnoses, proposed and solved, with a rules engine as the judge.
+
+A research simulator: not a medical device, not validated, and not for any decision about a real person.
+"""
+
+from .case import Parsed, parse_case
+from .engine import Diagnosis, Engine, diagnose, explain
+from .library import BadKnowledge, Library, knowledge
+from .propose import Refusal
+from .task import CaseTask, Mode
+
+__all__ = [
+    "BadKnowledge",
+    "CaseTask",
+    "Diagnosis",
+    "Engine",
+    "Library",
+    "Mode",
+    "Parsed",
+    "Refusal",
+    "diagnose",
+    "explain",
+    "knowledge",
+    "parse_case",
+]

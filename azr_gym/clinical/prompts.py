@@ -1,0 +1,172 @@
+"""Every word that a model reads in the clinic. `full` is natural language, `compact` a few marks for small models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from azr_gym.clinical.engine import Verdict
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Kind, Library
+from azr_gym.clinical.task import CaseTask, Mode
+from azr_gym.roles import PromptStyle
+from azr_gym.room import Brief
+
+HEADINGS = {
+    Kind.SYMPTOM: "Symptoms", Kind.SIGN: "Examination", Kind.HISTORY: "History", Kind.MEDICATION: "Medication",
+    Kind.ECG: "ECG", Kind.IMAGING: "Imaging", Kind.TEST: "Tests", Kind.COURSE: "Course",
+}  # fmt: skip
+QUESTION = "What is the most likely diagnosis?"
+RIGHT = "that is the diagnosis"
+WRONG = "that is not the diagnosis"
+UNREADABLE = "no single diagnosis could be read: name one condition"
+CONTRADICTION = "two answers that differ: give one"
+NO_PATIENT = "no patient could be read: {}"
+CHANGED = "the patient is another one: {} must stay as it was given"
+OTHER = {
+    Verdict.NO_DIAGNOSIS: "that patient has nothing",
+    Verdict.INSUFFICIENT: "what is known of that patient does not settle it",
+    Verdict.AMBIGUOUS: "that patient has two conditions, and nothing puts one first",
+    Verdict.IMPLAUSIBLE: "there is no such patient: {}",
+}
+OTHER_DIAGNOSIS = "that patient has something else"
+
+
+def amount(known: Library, name: str, value: float) -> str:
+    """A value as it is written, without its unit."""
+    places = known.analytes[name].decimals if name in known.analytes else 1
+    return f"{value:.{places}f}".rstrip("0").rstrip(".") if places else f"{value:.0f}"
+
+
+def person(facts: Mapping[str, float]) -> str:
+    """Who it is."""
+    who = "woman" if facts.get(FEMALE) else "man"
+    age = facts[AGE]
+    if age < 18:
+        who = "girl" if facts.get(FEMALE) else "boy"
+    years = f"{age:.0f}-year-old" if age >= 2 else f"{age * 12:.0f}-month-old"
+    return f"{years} {'pregnant ' if facts.get(PREGNANT) else ''}{who}"
+
+
+def chart(known: Library, facts: Mapping[str, float]) -> str:
+    """A patient as a chart."""
+    lines = [f"Patient: {person(facts)}."]
+    for kind, heading in HEADINGS.items():
+        if said := "; ".join(_said(known, facts, kind)):
+            lines.append(f"{heading}: {said}.")
+    if measured := [f"- {line}" for line in _measured(known, facts)]:
+        lines += ["Measured:", *measured]
+    return "\n".join(lines)
+
+
+def _said(known: Library, facts: Mapping[str, float], kind: Kind) -> Iterator[str]:
+    of_kind = [name for name in facts if name in known.findings and known.findings[name].kind is kind]
+    yield from (known.findings[name].name for name in of_kind if facts[name] == 1.0)
+    yield from (f"no {known.findings[name].name}" for name in of_kind if facts[name] == 0.0)
+
+
+def _measured(known: Library, facts: Mapping[str, float]) -> Iterator[str]:
+    for name, value in facts.items():
+        if name in known.analytes:
+            analyte = known.analytes[name]
+            low, high = (analyte.female or analyte.reference) if facts.get(FEMALE) else analyte.reference
+            unit = f" {analyte.unit}" if analyte.unit != "1" else ""
+            yield f"{analyte.name}: {amount(known, name, value)}{unit} (reference {low:g} to {high:g})"
+        elif name not in known.findings and name not in (AGE, FEMALE, MALE, PREGNANT):
+            yield f"{name.replace('_', ' ')}: {value:g}"
+
+
+def compact(known: Library, facts: Mapping[str, float]) -> str:
+    """The same in few marks: who it is; what is there; what is not; what was measured."""
+    sex = "F" if facts.get(FEMALE) else "M"
+    who = f"{facts[AGE]:g} {sex}{' pregnant' if facts.get(PREGNANT) else ''}"
+    rest = {name: value for name, value in facts.items() if name not in (AGE, FEMALE, MALE, PREGNANT)}
+    there = [name for name, value in rest.items() if name in known.findings and value]
+    absent = [name for name, value in rest.items() if name in known.findings and not value]
+    values = [f"{name} {amount(known, name, value)}" for name, value in rest.items() if name not in known.findings]
+    lines = [
+        who,
+        f"+ {', '.join(there)}" if there else "",
+        f"- {', '.join(absent)}" if absent else "",
+        ", ".join(values),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def solve(known: Library, task: CaseTask, style: PromptStyle) -> str:
+    """What a solver reads. The key of the task is not looked at."""
+    facts = dict(task.facts)
+    if style is PromptStyle.COMPACT:
+        asked = f"\n{task.condition} ?" if task.mode is Mode.ABDUCTION else "\n?"
+        return f"{compact(known, facts)}{asked} ="
+    if task.mode is Mode.DEDUCTION:
+        return (
+            f"{chart(known, facts)}\n\n{task.question or QUESTION} Think it through first if you like; then put one "
+            "condition, by name or ICD-10-CM code, between <answer> and </answer>.\n"
+        )
+    name = known.conditions[task.condition].name
+    return (
+        f"Here is a part of a patient's chart.\n\n{chart(known, facts)}\n\nThe patient was diagnosed with: {name}.\n\n"
+        "Write a whole patient with that diagnosis: everything above as it stands, and whatever else makes the "
+        "diagnosis certain. Any such patient is right who could exist. Think it through first if you like; then put a "
+        f"JSON object between <answer> and </answer>.\n\n{FORM}"
+    )
+
+
+FORM = (
+    'The JSON object has "age", "sex" ("F" or "M"), and as needed "pregnant", "symptoms", "signs", "history", '
+    '"medications", "ecg", "imaging", "tests" (lists of words; "no ..." for what is absent), "vitals" and "labs" '
+    "(values with units).\n"
+)
+
+
+def propose(known: Library, brief: Brief[CaseTask], style: PromptStyle) -> str:
+    """What a proposer reads."""
+    if style is PromptStyle.COMPACT:
+        shown = "".join(f"{compact(known, one.whole)}\n\n" for one in brief.references)
+        return f"{shown}# {brief.mode}\n"
+    wanted = {
+        Mode.DEDUCTION: "Another model will see the patient, and must find the diagnosis.",
+        Mode.ABDUCTION: "Another model will see a part of the patient and the diagnosis, and must write the rest.",
+    }[Mode(brief.mode)]
+    examples = "\n\n".join(
+        f"Example {number}:\n\n{chart(known, one.whole)}\nDiagnosis: {known.conditions[one.condition].name}"
+        for number, one in enumerate(brief.references, 1)
+    )
+    seen = f"These exist already; yours must differ from them.\n\n{examples}\n\n" if examples else ""
+    return (
+        f"Invent a patient. {wanted} The best task is one that it solves sometimes, and not always.\n\n{seen}"
+        f"Write the patient as a JSON object, between <answer> and </answer>. {FORM}\n"
+        "What makes it a task:\n"
+        "- The patient could exist: values within what is possible, and none that contradict each other.\n"
+        "- What is known settles one diagnosis. The diagnosis itself stands nowhere in it.\n"
+        '- Your own question may stand under "prompt".\n'
+    )
+
+
+def answer(known: Library, task: CaseTask, style: PromptStyle) -> str:
+    """A right answer, as a solver would write it."""
+    if task.mode is Mode.DEDUCTION:
+        said = task.condition if style is PromptStyle.COMPACT else known.conditions[task.condition].name
+        return said if style is PromptStyle.COMPACT else f"<answer>{said}</answer>"
+    return patient(known, task.whole, style)
+
+
+def patient(known: Library, facts: Mapping[str, float], style: PromptStyle) -> str:
+    """A patient as a proposer would write it."""
+    import json
+
+    if style is PromptStyle.COMPACT:
+        return compact(known, facts)
+    data: dict[str, object] = {"age": facts[AGE], "sex": "F" if facts.get(FEMALE) else "M"}
+    if facts.get(PREGNANT):
+        data["pregnant"] = True
+    lists: dict[str, list[str]] = {}
+    for name, value in facts.items():
+        if name in known.findings:
+            finding = known.findings[name]
+            lists.setdefault(HEADINGS[finding.kind].lower(), []).append(finding.name if value else f"no {finding.name}")
+    labs = {
+        name: f"{amount(known, name, value)} {known.analytes[name].unit}" if name in known.analytes else value
+        for name, value in facts.items()
+        if name not in known.findings and name not in (AGE, FEMALE, MALE, PREGNANT)
+    }
+    return f"<answer>{json.dumps(data | lists | ({'labs': labs} if labs else {}), ensure_ascii=False)}</answer>"

@@ -1,0 +1,144 @@
+"""Decides whether a proposed patient may become a task. Reads, asks the engine once for a batch, and runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+from azr_gym.clinical.case import Parsed, Trouble, closed
+from azr_gym.clinical.engine import Diagnosis, Engine
+from azr_gym.clinical.engine import Verdict as Engines
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Library, plain
+from azr_gym.clinical.match import Matcher, spelt
+from azr_gym.clinical.solve import other, read_patient
+from azr_gym.clinical.task import CaseTask, Mode, frozen
+from azr_gym.roles import Outcome
+from azr_gym.room import Brief, Verdict
+
+HELD_OUT_SHARE = 8  # one skeleton in so many is kept aside for tests
+
+
+class Refusal(StrEnum):
+    """Why a patient is not a task. The first two are malformed: nothing was there to be checked."""
+
+    MALFORMED = "malformed"  # no JSON object, or neither age nor sex in it
+    CONTRADICTION = "contradiction"  # a fact is given twice, and not alike
+    UNKNOWN_UNIT = "unknown_unit"
+    IMPLAUSIBLE = "implausible"  # no such patient can be; the reason says why
+    AMBIGUOUS = "ambiguous"  # two conditions, and nothing puts one first
+    INSUFFICIENT = "insufficient"  # something urgent is not settled
+    NO_DIAGNOSIS = "no_diagnosis"  # the engine knows nothing that it is
+    LEAKS_DIAGNOSIS = "leaks_diagnosis"  # the text names the diagnosis
+    NOTHING_TO_HIDE = "nothing_to_hide"  # abduction: who the patient is makes the diagnosis
+    DUPLICATE = "duplicate"  # the pool holds it
+    HELD_OUT = "held_out"  # its skeleton is kept aside for tests
+
+
+TROUBLES = {
+    Trouble.NO_JSON: Refusal.MALFORMED, Trouble.NO_PERSON: Refusal.MALFORMED,
+    Trouble.CONTRADICTION: Refusal.CONTRADICTION, Trouble.UNKNOWN_UNIT: Refusal.UNKNOWN_UNIT,
+}  # fmt: skip
+ENGINE = {
+    Engines.AMBIGUOUS: Refusal.AMBIGUOUS, Engines.INSUFFICIENT: Refusal.INSUFFICIENT,
+    Engines.NO_DIAGNOSIS: Refusal.NO_DIAGNOSIS, Engines.IMPLAUSIBLE: Refusal.IMPLAUSIBLE,
+}  # fmt: skip
+
+
+def read(
+    briefs: Sequence[Brief[CaseTask]], texts: Sequence[str], engine: Engine, matcher: Matcher
+) -> list[Verdict[CaseTask]]:
+    """Judge a batch of proposals.
+
+    Args:
+        briefs: what was asked for.
+        texts: what was written, one per brief.
+        engine: gives the diagnosis.
+        matcher: knows the names that must not stand in a case.
+    """
+    parsed = [read_patient(text, engine.library) for text in texts]
+    patients = [closed(one.facts, engine.library) if one.trouble is None else {} for one in parsed]
+    found = iter(engine.diagnose([facts for facts in patients if facts]))
+    return [
+        _judge(brief, one, facts, next(found) if facts else None, engine, matcher)
+        for brief, one, facts in zip(briefs, parsed, patients, strict=True)
+    ]
+
+
+def _judge(
+    brief: Brief[CaseTask],
+    parsed: Parsed,
+    facts: Mapping[str, float],
+    found: Diagnosis | None,
+    engine: Engine,
+    matcher: Matcher,
+) -> Verdict[CaseTask]:
+    if parsed.trouble is not None or found is None:
+        refusal = TROUBLES[parsed.trouble] if parsed.trouble is not None else Refusal.MALFORMED
+        outcome = Outcome.MALFORMED if refusal is Refusal.MALFORMED else Outcome.REFUSED
+        return Verdict(outcome, parsed.reason, refusal)
+    if found.condition is None:
+        return refused(ENGINE[found.verdict], other(found.verdict, facts, engine.library))
+    if leak := leaks(parsed, found.condition, matcher):
+        return refused(Refusal.LEAKS_DIAGNOSIS, f"the text names the diagnosis: {leak!r}")
+    task = CaseTask(Mode.DEDUCTION, frozen(facts), found.condition, (), parsed.question)
+    if brief.mode is Mode.ABDUCTION:
+        hidden = hide(task, found, engine)
+        if hidden is None:
+            return refused(Refusal.NOTHING_TO_HIDE, "whatever is left out, the diagnosis stands")
+        task = hidden
+    if held_out(task, engine.library):
+        return refused(Refusal.HELD_OUT, "a patient like this one is kept aside for tests")
+    if brief.knows(task.key):
+        return refused(Refusal.DUPLICATE, "the pool holds this patient")
+    numbers = {"facts": float(len(task.whole)), "novelty": brief.novelty(task.features())}
+    return Verdict(Outcome.ACCEPTED, "", task=task, metrics=numbers)
+
+
+def refused(refusal: Refusal, reason: str) -> Verdict[CaseTask]:
+    """A well-formed proposal that is no task."""
+    return Verdict(Outcome.REFUSED, reason, refusal)
+
+
+def leaks(parsed: Parsed, condition: str, matcher: Matcher) -> str:
+    """The name of the diagnosis, or of something it is a kind of, that a case gives away; "" for none.
+
+    Only the facts and the question are ever shown: what else the text says, and what it claims, is no part of the case.
+    """
+    said = f" {spelt(plain(parsed.question))} "
+    wanted = {condition, *matcher.ancestors[condition]}
+    return next((name for name, one in matcher.names.items() if one in wanted and f" {name} " in said), "")
+
+
+def hide(task: CaseTask, found: Diagnosis, engine: Engine) -> CaseTask | None:
+    """Take facts of the proof out, one after the other, until the engine no longer says the condition.
+
+    In an order that hangs on the patient alone. None where it says so whatever is left out.
+    """
+    assert found.primary is not None
+    grounds = [name for name in found.primary.facts if name not in (AGE, FEMALE, MALE, PREGNANT)]
+    order = sorted(grounds, key=lambda name: hashlib.blake2b(f"{task.id} {name}".encode(), digest_size=8).digest())
+    facts, gone = dict(task.facts), [set(order[: count + 1]) for count in range(len(order))]
+    left = [{name: value for name, value in facts.items() if name not in out} for out in gone]
+    for out, kept, diagnosis in zip(gone, left, engine.diagnose(left), strict=True):
+        if diagnosis.condition != task.condition:
+            removed = frozen({name: facts[name] for name in out})
+            return replace(task, mode=Mode.ABDUCTION, facts=frozen(kept), removed=removed)
+    return None
+
+
+def held_out(task: CaseTask, known: Library) -> bool:
+    """Whether a patient's skeleton is kept aside: the condition, what is there, and which values are high or low."""
+    parts = [task.condition]
+    facts = task.whole
+    for name, value in sorted(facts.items()):
+        if name in known.findings and value:
+            parts.append(name)
+        elif name in known.analytes:
+            analyte = known.analytes[name]
+            low, high = (analyte.female or analyte.reference) if facts.get(FEMALE) else analyte.reference
+            if not low <= value <= high:
+                parts.append(f"{name}{'<' if value < low else '>'}")
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % HELD_OUT_SHARE == 0

@@ -1,0 +1,111 @@
+"""Judges answers in the clinic. Asks the engine, and no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+
+from azr_gym import text as texts
+from azr_gym.clinical import prompts
+from azr_gym.clinical.case import Parsed, closed, parse_case
+from azr_gym.clinical.engine import Engine
+from azr_gym.clinical.engine import Verdict as Engines
+from azr_gym.clinical.library import Level, Library
+from azr_gym.clinical.match import Matcher
+from azr_gym.clinical.plausible import remarks
+from azr_gym.clinical.task import CaseTask, Mode
+from azr_gym.roles import Outcome
+from azr_gym.room import Verdict
+
+TOLERANCE = 0.51  # of the last place that a value is written with
+
+
+class Credit(StrEnum):
+    """What an answer that is not quite the diagnosis is worth."""
+
+    EXACT = "exact"  # nothing
+    HIERARCHICAL = "hierarchical"  # a more general name of it is half right: in `correctness`, not in the reward
+
+
+def judge(
+    tasks: Sequence[CaseTask], answers: Sequence[str], engine: Engine, matcher: Matcher, credit: Credit
+) -> list[Verdict[CaseTask]]:
+    """Judge a batch of answers, with one call of the engine for all patients among them.
+
+    Args:
+        tasks: what was asked.
+        answers: what was written, one text per task.
+        engine: of the library that the tasks are from.
+        matcher: likewise.
+        credit: for more general names.
+    """
+    looked = [_look(task, answer, engine.library, matcher, credit) for task, answer in zip(tasks, answers, strict=True)]
+    patients = [one for one in looked if isinstance(one, dict)]
+    found = iter(engine.diagnose(patients) if patients else ())
+    return [
+        _compare(task, one, next(found), engine.library) if isinstance(one, dict) else one
+        for task, one in zip(tasks, looked, strict=True)
+    ]
+
+
+def _look(
+    task: CaseTask, answer: str, known: Library, matcher: Matcher, credit: Credit
+) -> Verdict[CaseTask] | dict[str, float]:
+    if task.mode is Mode.DEDUCTION:
+        return _named(task, answer, matcher, credit)
+    parsed = read_patient(answer, known)
+    if parsed.trouble is not None:
+        return Verdict(Outcome.MALFORMED, prompts.NO_PATIENT.format(parsed.reason))
+    facts = closed(parsed.facts, known)
+    for name, value in task.facts:
+        if not _same(known, name, value, facts.get(name)):
+            called = known.findings[name].name if name in known.findings else name.replace("_", " ")
+            return Verdict(Outcome.WRONG, prompts.CHANGED.format(called))
+    return facts
+
+
+def _named(task: CaseTask, answer: str, matcher: Matcher, credit: Credit) -> Verdict[CaseTask]:
+    found = texts.find(answer, matcher.read, str.__eq__)
+    if found.value is None:
+        reason = prompts.CONTRADICTION if found.contradiction else prompts.UNREADABLE
+        return Verdict(Outcome.MALFORMED, reason)
+    if found.value == task.condition:
+        return Verdict(Outcome.CORRECT, prompts.RIGHT, correctness=1.0)
+    general = credit is Credit.HIERARCHICAL and found.value in matcher.ancestors.get(task.condition, frozenset())
+    return Verdict(Outcome.WRONG, prompts.WRONG, correctness=0.5 if general else 0.0)
+
+
+def read_patient(answer: str, known: Library) -> Parsed:
+    """The patient of an answer: in tags, in a fence, or bare."""
+    said = texts.spoken(answer) or ""
+    for part in (*texts.tagged(said), *(block.body for block in texts.blocks(said))):
+        parsed = parse_case(part, known)
+        if parsed.trouble is None:
+            return parsed
+    return parse_case(said, known)
+
+
+def _same(known: Library, name: str, wanted: float, given: float | None) -> bool:
+    if given is None:
+        return False
+    places = known.analytes[name].decimals if name in known.analytes else 1
+    slack = TOLERANCE * 10.0**-places if name not in known.findings else 0.0
+    return abs(given - wanted) <= slack
+
+
+def _compare(task: CaseTask, facts: Mapping[str, float], found: object, known: Library) -> Verdict[CaseTask]:
+    verdict, condition = found.verdict, found.condition  # type: ignore[attr-defined]
+    if verdict is Engines.DIAGNOSIS and condition == task.condition:
+        return Verdict(Outcome.CORRECT, prompts.RIGHT, correctness=1.0)
+    if verdict is Engines.DIAGNOSIS:
+        return Verdict(Outcome.WRONG, prompts.OTHER_DIAGNOSIS)
+    return Verdict(Outcome.WRONG, other(verdict, facts, known))
+
+
+def other(verdict: Engines, facts: Mapping[str, float], known: Library) -> str:
+    """Why the engine gives no diagnosis."""
+    said = prompts.OTHER[verdict]
+    if verdict is Engines.IMPLAUSIBLE:
+        reasons = [one.reason for one in remarks(facts, known) if one.level is Level.REJECT]
+        return said.format(reasons[0] if reasons else "it contradicts itself")
+    return said

@@ -1,0 +1,133 @@
+"""Patients are read from whatever people and models write, and nothing that is written raises."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azr_gym.clinical import prompts
+from azr_gym.clinical.case import Trouble, Unreadable, closed, number_of, parse_case
+from azr_gym.clinical.library import knowledge
+from azr_gym.roles import PromptStyle
+
+SEED = """Here is a case for you:
+```json
+{
+\u2022 \u201cage\u201d: 65,
+\u2022 \u201csex\u201d: \u201cF\u201d,
+\u2022 \u201csymptoms\u201d: [\u201cchest pain\u201d, \u201cshortness of breath\u201d, \u201cdiaphoresis\u201d],
+\u2022 \u201cvitals\u201d: {\u201cBP\u201d: \u201c150/90\u201d, \u201cHR\u201d: 110, \u201cSpO\u2082\u201d: \u201c94%\u201d},
+\u2022 \u201clabs\u201d: {\u201cTroponin I\u201d: \u201c0.8 ng/mL\u201d, \u201cCK-MB\u201d: 7,},
+\u2022 \u201cprompt\u201d: \u201cWhat is the most likely diagnosis?\u201d
+}}
+```
+Good luck!"""
+
+
+def test_curly_quotes_bullets_fences_and_a_bracket_too_many_are_read() -> None:
+    found = parse_case(SEED)
+    assert found.trouble is None, found.reason
+    wanted = {
+        "age": 65, "female": 1, "male": 0, "pregnant": 0, "chest_pain": 1, "dyspnoea": 1, "diaphoresis": 1, "systolic_bp": 150,
+        "diastolic_bp": 90, "heart_rate": 110, "spo2": 94, "troponin_i": 0.8, "ckmb": 7,
+    }  # fmt: skip
+    assert dict(found.facts) == wanted
+    assert found.question == "What is the most likely diagnosis?"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("0.8 ng/mL", "troponin_i", 0.8), ("<0.01", "troponin_i", 0.01), ("13,400/mm3", "leukocytes", 13.4), ("12 x10^9/L", "leukocytes", 12.0),
+        ("25 x 10^4 /uL", "platelets", 250.0), ("1,7 mg/dL", "creatinine", 1.7), ("88 umol/L", "creatinine", 0.995), ("88 \u00b5mol/L", "creatinine", 0.995),
+        ("110-120", "heart_rate", 115.0), ("88 to 110 bpm", "heart_rate", 99.0), ("38.3\u00b0C (100.9\u00b0F)", "temperature", 38.3),
+        ("100.9", "temperature", 38.278), ("36.8\u2103 (98.2\u2109)", "temperature", 36.8), ("98.6 F", "temperature", 37.0), (0.94, "spo2", 94.0),
+        ("94 %", "spo2", 94.0), ("normal", "tsh", 2.45), ("5.6 mmol/L", "glucose", 100.89), ("48 mmol/mol", "hba1c", 6.542), (13400, "leukocytes", 13.4),
+        ("1.7 mg/dL (elevated)", "creatinine", 1.7), ({"value": 8, "unit": "mU/L"}, "tsh", 8.0), (["1.0", "2.4 mg/dL"], "creatinine", 2.4), ("+3.5", "potassium", 3.5),
+    ],
+)  # fmt: skip
+def test_values_as_they_are_written(text: object, name: str, wanted: float) -> None:
+    assert number_of(text, knowledge().analytes[name]) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize("text", ["", "unknown", "not specified", "pending", "N/A"])
+def test_what_is_not_known_stays_so(text: str) -> None:
+    assert number_of(text, knowledge().analytes["tsh"]) is None
+
+
+@pytest.mark.parametrize("text", ["12 bananas", "high", "?", True, "mg/dL"])
+def test_what_is_no_value_is_said_to_be_none(text: object) -> None:
+    with pytest.raises(Unreadable):
+        number_of(text, knowledge().analytes["tsh"])
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("no patient here", Trouble.NO_JSON), ("", Trouble.NO_JSON), ('{"age": 4', Trouble.NO_PERSON), ("{}", Trouble.NO_PERSON), ("{" * 500, Trouble.NO_JSON),
+        ('{"age": 40, "sex": "F", "labs": {"TSH": "8 bananas"}}', Trouble.UNKNOWN_UNIT), ('{"age": 40}', Trouble.NO_PERSON),
+        ('{"age": 40, "sex": "F", "symptoms": ["chest pain", "no chest pain"]}', Trouble.CONTRADICTION), ('{"age": 400, "sex": "F"}', Trouble.NO_PERSON),
+    ],
+)  # fmt: skip
+def test_what_is_no_patient_is_told_why(text: str, trouble: Trouble) -> None:
+    found = parse_case(text)
+    assert found.trouble is trouble
+    assert found.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("denies chest pain", {"chest_pain": 0.0}), ("severe chest pain, no fever", {"chest_pain": 1.0, "fever": 0.0}),
+        ("chest pain; denied dyspnea", {"chest_pain": 1.0, "dyspnoea": 0.0}), ("history of smoking", {"smoking": 1.0}),
+    ],
+)  # fmt: skip
+def test_findings_in_words(text: str, wanted: dict[str, float]) -> None:
+    found = parse_case(json.dumps({"age": 50, "sex": "M", "complaint": text}))
+    assert {name: found.facts.get(name) for name in wanted} == wanted
+
+
+@given(st.text(max_size=200) | st.text('{}[]",:agesexFM0123456789. -<>/', max_size=200))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    found = parse_case(text)
+    assert (found.trouble is None) == (found.reason == "")
+    assert all(math.isfinite(value) for value in found.facts.values())
+
+
+junk = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=12), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["age", "sex", "labs", "TSH", "BP", "symptoms", "x", "name", "value", "unit", "pregnant"]), inner, max_size=4), max_leaves=12)  # fmt: skip
+
+
+@given(junk)
+def test_any_json_is_read_or_refused(data: object) -> None:
+    parse_case(json.dumps({"age": 50, "sex": "F", "more": data}))
+
+
+names = sorted(knowledge().findings)
+numbers = sorted(knowledge().analytes)
+
+
+@given(
+    st.dictionaries(st.sampled_from(names), st.sampled_from([0.0, 1.0]), max_size=8),
+    st.dictionaries(st.sampled_from(numbers), st.floats(0, 1), max_size=8),
+    st.integers(2, 100), st.booleans(), st.sampled_from(PromptStyle),
+)  # fmt: skip
+def test_a_written_patient_is_read_back(
+    findings: dict[str, float], shares: dict[str, float], age: int, female: bool, style: PromptStyle
+) -> None:
+    known = knowledge()
+    analytes = known.analytes
+    values = {name: round(analytes[name].limits[0] + share * (analytes[name].limits[1] - analytes[name].limits[0]), analytes[name].decimals) for name, share in shares.items()}  # fmt: skip
+    facts = {"age": float(age), "female": float(female), "male": float(not female), "pregnant": 0.0} | findings | values
+    text = prompts.patient(known, facts, style)
+    found = parse_case(text.removeprefix("<answer>").removesuffix("</answer>"))
+    assert found.trouble is None, found.reason
+    assert dict(found.facts) == pytest.approx(facts)
+
+
+def test_what_is_implied_is_there_too() -> None:
+    assert closed({"epigastric_pain": 1.0}, knowledge())["abdominal_pain"] == 1.0
+    assert "abdominal_pain" not in closed({"epigastric_pain": 0.0}, knowledge())
