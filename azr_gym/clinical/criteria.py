@@ -12,6 +12,7 @@ points that are certain reach 2, and false once even the unknown ones could not.
 from __future__ import annotations
 
 import ast
+import functools
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,9 +87,7 @@ class Columns:
         """A number, between minus and plus infinity where it is unknown."""
         if name not in self._numbers:
             if name in self.facts:
-                values = self.facts[name]
-                known = ~np.isnan(values)
-                self._numbers[name] = Interval(np.where(known, values, -inf), np.where(known, values, inf))
+                self._numbers[name] = _measured(self.facts[name])
             elif name in self.derived:
                 self._numbers[name] = _settled(self.derived[name](self))
             else:
@@ -180,24 +179,44 @@ def points(truth: Truth, worth: float) -> Interval:
     return Interval(np.minimum(certain, possible), np.maximum(certain, possible))
 
 
+def _measured(values: Floats) -> Interval:
+    unknown = np.isnan(values)
+    if not unknown.any():
+        return Interval(values, values)
+    return Interval(np.where(unknown, -inf, values), np.where(unknown, inf, values))
+
+
 def _settled(value: Interval) -> Interval:
     """Where arithmetic with the unknown gave nothing, nothing is known."""
     lost = np.isnan(value.low) | np.isnan(value.high)
+    if not lost.any():
+        return value
     return Interval(np.where(lost, -inf, value.low), np.where(lost, inf, value.high))
+
+
+def _exact(value: Interval) -> bool:
+    """Known of everybody: then both ends are one array, and are computed once."""
+    return value.low is value.high
 
 
 def _corners(function: Callable[[Any, Any], Any], first: Interval, second: Interval) -> Interval:
     with np.errstate(all="ignore"):
-        found = np.stack([function(a, b) for a in first for b in second])
-    return _settled(Interval(found.min(0), found.max(0)))
+        if _exact(first) and _exact(second):
+            found = function(first.low, second.low)
+            return _settled(Interval(found, found))
+        corners = [function(a, b) for a in first for b in second]
+        low, high = (functools.reduce(end, corners) for end in (np.minimum, np.maximum))
+    return _settled(Interval(low, high))
 
 
 def _add(first: Interval, second: Interval) -> Interval:
-    return Interval(first.low + second.low, first.high + second.high)
+    low = first.low + second.low
+    return Interval(low, low if _exact(first) and _exact(second) else first.high + second.high)
 
 
 def _subtract(first: Interval, second: Interval) -> Interval:
-    return Interval(first.low - second.high, first.high - second.low)
+    low = first.low - second.high
+    return Interval(low, low if _exact(first) and _exact(second) else first.high - second.low)
 
 
 def _multiply(first: Interval, second: Interval) -> Interval:
@@ -207,12 +226,16 @@ def _multiply(first: Interval, second: Interval) -> Interval:
 def _divide(first: Interval, second: Interval) -> Interval:
     found = _corners(operator.truediv, first, second)
     through_zero = (second.low <= 0) & (second.high >= 0)
+    if not through_zero.any():
+        return found
     return Interval(np.where(through_zero, -inf, found.low), np.where(through_zero, inf, found.high))
 
 
 def _power(first: Interval, second: Interval) -> Interval:
     found = _corners(np.power, first, second)
     negative = first.low <= 0
+    if not negative.any():
+        return found
     return Interval(np.where(negative, -inf, found.low), np.where(negative, inf, found.high))
 
 
@@ -322,7 +345,7 @@ class _Reader:
     def number(self, node: ast.expr) -> Value:
         match node:
             case ast.Constant(value=int(value) | float(value)) if not isinstance(value, bool):
-                return lambda columns: Interval(*[np.full(columns.size, float(value))] * 2)
+                return lambda columns: Interval(*[np.full(columns.size, float(value))] * 2)  # one array
             case ast.Name(id=name) if name in self.vocabulary.numbers:
                 self.names.add(name)
                 return lambda columns: columns.number(name)

@@ -16,11 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Columns
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PERSON, TIERS, Certainty, Check, Library, Sex, Source, knowledge
+from azr_gym.clinical.library import (
+    AGE,
+    FEMALE,
+    MALE,
+    PERSON,
+    TIERS,
+    Certainty,
+    Condition,
+    Library,
+    Sex,
+    Source,
+    knowledge,
+)
 from azr_gym.clinical.plausible import rejected
 
 URGENT = 2  # an acuity up to this one is not left open
 NOT_MET = len(Certainty)
+LAST = 4096  # more than there are conditions
+PERSONAL = frozenset([*PERSON, AGE])
 Facts = Mapping[str, float]  # of one patient: numbers, 1 for true and 0 for false; what is unknown is not there
 
 
@@ -87,30 +101,30 @@ def explain(found: Diagnosis) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was found of N patients.
+    """What was found of N patients, and P pairs of a patient with a condition whose rules are met.
 
     Attributes:
         verdict_N: index into the members of `Verdict`.
         first_N: index of the condition that stands first; -1 where there is none.
-        second_N: and of the next.
-        surest_CN: the surest certainty of each condition's rules that are met; `NOT_MET`.
-        left_CN: what is left of the candidates.
-        key_CN: what they are ranked by.
-        truths: of each rule, in the order of `Library.checks`.
+        patient_P, condition_P: the pairs that are left, by patient, and for each in the order of their rank.
+        certainty_P: of the surest rule that is met.
+        met: for rules that anybody meets: who does.
+        open: for rules that settle something urgent and are not settled, though a finding speaks for them: of whom.
     """
 
     verdict_N: NDArray[np.int64]
     first_N: NDArray[np.int64]
-    second_N: NDArray[np.int64]
-    surest_CN: NDArray[np.int8]
-    left_CN: NDArray[np.bool_]
-    key_CN: NDArray[np.int64]
-    unknown_KN: NDArray[np.bool_]
-    met_KN: NDArray[np.bool_]
+    patient_P: NDArray[np.int64]
+    condition_P: NDArray[np.int64]
+    certainty_P: NDArray[np.int8]
+    met: Mapping[int, NDArray[np.int64]]
+    open: Mapping[int, NDArray[np.int64]]
 
 
 class Engine:
     """The rules of a library, ready to judge.
+
+    A rule is judged for those patients alone of whom something that it looks at is known: of nobody else it can be met.
 
     Args:
         known: the library.
@@ -121,97 +135,139 @@ class Engine:
         self.ids = [*known.conditions]
         conditions = [*known.conditions.values()]
         place = {name: number for number, name in enumerate(self.ids)}
-        self.of_K = np.array([place[check.condition.id] for check in self.checks], np.int64)
-        self.certainty_K = np.array([check.rule.certainty for check in self.checks], np.int8)
+        self.of_K = [place[check.condition.id] for check in self.checks]
         self.acuity_C = np.array([one.acuity for one in conditions], np.int64)
         self.tier_C = np.array([TIERS.index(one.tier) for one in conditions], np.int64)
-        self.below_CC, self.explains_CC = (np.zeros((len(place), len(place)), np.float32) for _ in range(2))
+        self.falls_CC = np.zeros((len(place), len(place)), np.bool_)  # the first falls where the second is there
         for one in conditions:
             for other in known.ancestors(one.id):
-                self.below_CC[place[other], place[one.id]] = 1.0
+                self.falls_CC[place[other], place[one.id]] = True
             for other in one.manifestation_of:
-                self.explains_CC[place[one.id], place[other]] = 1.0
-        self.findings = sorted(known.findings)
-        column = {name: number for number, name in enumerate(self.findings)}
-        self.fits_CF = np.zeros((len(place), len(column)), np.float32)
+                self.falls_CC[place[one.id], place[other]] = True
+        self.column = {name: number for number, name in enumerate(sorted(known.findings))}
+        self.fits_CF = np.zeros((len(place), len(self.column)), np.bool_)
         self.facts_C = np.zeros(len(place), np.int64)  # how much a condition's longest rule looks at
-        for check in self.checks:
-            number = place[check.condition.id]
-            self.facts_C[number] = max(self.facts_C[number], len(check.criterion.names))
+        self.groups: dict[
+            frozenset[str], list[int]
+        ] = {}  # rules by the facts that they hang on, who the patient is aside
+        for number, check in enumerate(self.checks):
+            self.groups.setdefault(self._grounds(check.criterion.names) - PERSONAL, []).append(number)
+            condition = place[check.condition.id]
+            self.facts_C[condition] = max(self.facts_C[condition], len(check.criterion.names))
             for name in (*check.criterion.names, *check.condition.presents):
-                if name in column:
-                    self.fits_CF[number, column[name]] = 1.0
+                if name in self.column:
+                    self.fits_CF[condition, self.column[name]] = True
+        self.anchors = [
+            [name for name in check.criterion.names if name in self.column] if check.condition.acuity <= URGENT else []
+            for check in self.checks
+        ]
 
     def judge(self, columns: Columns) -> Judged:
         """Judge a batch."""
-        size, count = columns.size, len(self.ids)
-        met_KN, unknown_KN = (np.zeros((len(self.checks), size), np.bool_) for _ in range(2))
-        surest_CN = np.full((count, size), NOT_MET, np.int8)
-        impossible_CN = self._impossible(columns)
-        for number, check in enumerate(self.checks):
-            truth = check.criterion(columns)
-            possible = ~impossible_CN[self.of_K[number]]
-            met_KN[number] = truth.yes & possible
-            unknown_KN[number] = ~(truth.yes | truth.no) & possible
-            row = surest_CN[self.of_K[number]]
-            np.minimum(row, np.where(met_KN[number], self.certainty_K[number], NOT_MET), out=row)
-        there_CN = surest_CN < NOT_MET
-        fall_CN = ((self.below_CC + self.explains_CC) @ there_CN.astype(np.float32)) > 0
-        left_CN = there_CN & ~fall_CN
-        key_CN = np.where(left_CN, self._keys(columns, surest_CN), np.iinfo(np.int64).max)
-        first_N, second_N = _two_least(key_CN)
-        verdict_N = self._verdicts(columns, key_CN, first_N, second_N, unknown_KN)
-        return Judged(verdict_N, first_N, second_N, surest_CN, left_CN, key_CN, unknown_KN, met_KN)
+        size = columns.size
+        surest_CN = np.full((len(self.ids), size), NOT_MET, np.int8)
+        met, left_open = dict[int, NDArray[np.int64]](), dict[int, NDArray[np.int64]]()
+        known = {name: ~np.isnan(values_N) for name, values_N in columns.facts.items() if name not in PERSONAL}
+        for names, rules in self.groups.items():
+            masks = [known[name] for name in names if name in known]
+            if names and not masks:
+                continue
+            rows = np.flatnonzero(np.logical_or.reduce(masks)) if names else np.arange(size)
+            if not len(rows):
+                continue
+            part = columns if len(rows) == size else self._part(columns, names, rows)
+            for rule in rules:
+                self._try(rule, part, rows, surest_CN, met, left_open)
+        patient_P, condition_P, certainty_P, key_P = self._ranked(columns, surest_CN)
+        first_N, alike_N = _first(patient_P, condition_P, key_P, size)
+        verdict_N = self._verdicts(columns, first_N, alike_N, left_open)
+        return Judged(verdict_N, first_N, patient_P, condition_P, certainty_P, met, left_open)
 
-    def _impossible(self, columns: Columns) -> NDArray[np.bool_]:
-        """Conditions that a patient of that sex or age can not have."""
-        male, female, age = columns.truth(MALE).yes, columns.truth(FEMALE).yes, columns.number(AGE)
-        rows = []
-        for one in self.library.conditions.values():
-            wrong = male if one.sex is Sex.FEMALE else female if one.sex is Sex.MALE else columns.nothing
-            rows.append(wrong | (age.low > one.age[1]) | (age.high < one.age[0]))
-        return np.stack(rows) if rows else np.zeros((0, columns.size), np.bool_)
+    def _part(self, columns: Columns, names: frozenset[str], rows: NDArray[np.int64]) -> Columns:
+        facts = {name: columns.facts[name][rows] for name in (*names, *PERSONAL) if name in columns.facts}
+        return self.library.columns(facts, len(rows))
 
-    def _keys(self, columns: Columns, surest_CN: NDArray[np.int8]) -> NDArray[np.int64]:
+    def _try(
+        self,
+        rule: int,
+        part: Columns,
+        rows: NDArray[np.int64],
+        surest_CN: NDArray[np.int8],
+        met: dict[int, NDArray[np.int64]],
+        left_open: dict[int, NDArray[np.int64]],
+    ) -> None:
+        """Judge one rule for some patients."""
+        check, condition = self.checks[rule], self.of_K[rule]
+        truth = check.criterion(part)
+        yes = truth.yes & _can_have(check.condition, part)
+        if yes.any():
+            met[rule] = rows[yes]
+            row = surest_CN[condition]
+            row[met[rule]] = np.minimum(row[met[rule]], check.rule.certainty)
+        if self.anchors[rule]:
+            unknown = ~(truth.yes | truth.no)
+            if unknown.any():
+                spoken = np.logical_or.reduce([part.truth(name).yes for name in self.anchors[rule]])
+                waiting = unknown & spoken & _can_have(check.condition, part)
+                if waiting.any():
+                    left_open[rule] = rows[waiting]
+
+    def _ranked(
+        self, columns: Columns, surest_CN: NDArray[np.int8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]]:
+        """What is left of patients and their conditions, with the key that they are ranked by."""
+        there_NC = np.ascontiguousarray((surest_CN < NOT_MET).T)
+        patient_P, condition_P = np.nonzero(there_NC)
+        stays = ~(self.falls_CC[condition_P] & there_NC[patient_P]).any(1)
+        patient_P, condition_P = patient_P[stays], condition_P[stays]
+        certainty_P = surest_CN[condition_P, patient_P]
+        key_P = self._keys(columns, patient_P, condition_P, certainty_P)
+        order = np.lexsort((key_P, patient_P))
+        return patient_P[order], condition_P[order], certainty_P[order], key_P[order]
+
+    def _keys(
+        self,
+        columns: Columns,
+        patient_P: NDArray[np.int64],
+        condition_P: NDArray[np.int64],
+        certainty_P: NDArray[np.int8],
+    ) -> NDArray[np.int64]:
         """Certainty, acuity, findings explained, facts looked at, tier, id: the least stands first."""
-        there_FN = np.stack([columns.truth(name).yes for name in self.findings] or [columns.nothing])
-        if not self.findings:
-            there_FN = there_FN[:0]
-        explained_CN = (self.fits_CF @ there_FN.astype(np.float32)).astype(np.int64)
-        keys_CN: NDArray[np.int64] = surest_CN.astype(np.int64) * 8 + self.acuity_C[:, None]
-        keys_CN = keys_CN * 1024 + (1023 - np.minimum(explained_CN, 1023))
-        keys_CN = keys_CN * 64 + (63 - np.minimum(self.facts_C, 63))[:, None]
-        return (keys_CN * 8 + self.tier_C[:, None]) * 4096 + np.arange(len(self.ids))[:, None]
+        explained_P = np.zeros(len(patient_P), np.int64)
+        several_P = np.bincount(patient_P, minlength=1)[patient_P] > 1  # else there is nothing to rank
+        if several_P.any():
+            explained_P[several_P] = self._explained(columns, patient_P[several_P], condition_P[several_P])
+        key_P: NDArray[np.int64] = certainty_P.astype(np.int64) * 8 + self.acuity_C[condition_P]
+        key_P = key_P * 1024 + (1023 - np.minimum(explained_P, 1023))
+        key_P = key_P * 64 + (63 - np.minimum(self.facts_C[condition_P], 63))
+        return (key_P * 8 + self.tier_C[condition_P]) * LAST + condition_P
+
+    def _explained(
+        self, columns: Columns, patient_P: NDArray[np.int64], condition_P: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """How many of a patient's findings a condition has."""
+        rows, at_P = np.unique(patient_P, return_inverse=True)
+        names = [name for name in columns.facts if name in self.column]
+        if not names:
+            return np.zeros(len(patient_P), np.int64)
+        there_MF = np.stack([columns.facts[name][rows] == 1.0 for name in names], axis=1)
+        fits_CF = self.fits_CF[:, [self.column[name] for name in names]]
+        return np.asarray(np.count_nonzero(there_MF[at_P] & fits_CF[condition_P], axis=1), np.int64)
 
     def _verdicts(
         self,
         columns: Columns,
-        key_CN: NDArray[np.int64],
         first_N: NDArray[np.int64],
-        second_N: NDArray[np.int64],
-        unknown_KN: NDArray[np.bool_],
+        alike_N: NDArray[np.bool_],
+        left_open: Mapping[int, NDArray[np.int64]],
     ) -> NDArray[np.int64]:
-        verdicts = [*Verdict]
-        some_N, two_N, places = first_N >= 0, second_N >= 0, np.arange(columns.size)
-        alike_N = two_N & (
-            key_CN[first_N, places] // (8 * 4096) == key_CN[np.where(two_N, second_N, 0), places] // (8 * 4096)
-        )
-        open_N = np.zeros(columns.size, np.bool_)
-        for number, check in enumerate(self.checks):
-            if check.condition.acuity <= URGENT:
-                open_N |= unknown_KN[number] & self._anchored(check, columns)
+        verdicts, open_N = [*Verdict], np.zeros(columns.size, np.bool_)
+        for rows in left_open.values():
+            open_N[rows] = True
         found_N = np.where(open_N, verdicts.index(Verdict.INSUFFICIENT), verdicts.index(Verdict.NO_DIAGNOSIS))
-        found_N = np.where(some_N, verdicts.index(Verdict.DIAGNOSIS), found_N)
+        found_N = np.where(first_N >= 0, verdicts.index(Verdict.DIAGNOSIS), found_N)
         found_N = np.where(alike_N, verdicts.index(Verdict.AMBIGUOUS), found_N)
         return np.where(rejected(columns, self.library), verdicts.index(Verdict.IMPLAUSIBLE), found_N)
-
-    def _anchored(self, check: Check, columns: Columns) -> NDArray[np.bool_]:
-        """Whether a finding that the rule looks at is there."""
-        found = columns.nothing
-        for name in check.criterion.names:
-            if name in self.library.findings and name not in PERSON:
-                found = found | columns.truth(name).yes
-        return found
 
     def diagnose(self, patients: Sequence[Facts]) -> list[Diagnosis]:
         """Diagnoses with their proofs."""
@@ -222,22 +278,25 @@ class Engine:
 
     def _answer(self, judged: Judged, place: int, facts: Facts) -> Diagnosis:
         verdict = [*Verdict][judged.verdict_N[place]]
-        order = np.argsort(judged.key_CN[:, place], kind="stable")
-        proofs = [self._proof(judged, int(one), place, facts) for one in order if judged.left_CN[one, place]]
+        pairs = slice(*np.searchsorted(judged.patient_P, [place, place + 1]))
+        certain = [Certainty(int(one)) for one in judged.certainty_P[pairs]]
+        proofs = [
+            self._proof(judged, int(one), certainty, place, facts)
+            for one, certainty in zip(judged.condition_P[pairs], certain, strict=True)
+        ]
         if verdict is Verdict.DIAGNOSIS:
             return Diagnosis(verdict, proofs[0], tuple(proofs[1:]))
         if verdict is Verdict.INSUFFICIENT:
             return Diagnosis(verdict, missing=self._missing(judged, place, facts))
         return Diagnosis(verdict, secondary=tuple(proofs))
 
-    def _proof(self, judged: Judged, condition: int, place: int, facts: Facts) -> Proof:
-        certainty = Certainty(int(judged.surest_CN[condition, place]))
+    def _proof(self, judged: Judged, condition: int, certainty: Certainty, place: int, facts: Facts) -> Proof:
         met = [
-            check
-            for number, check in enumerate(self.checks)
-            if self.of_K[number] == condition and judged.met_KN[number, place] and check.rule.certainty == certainty
+            self.checks[rule]
+            for rule, rows in judged.met.items()
+            if self.of_K[rule] == condition and self.checks[rule].rule.certainty == certainty and place in rows
         ]
-        names = self._grounds(frozenset().union(*(check.criterion.names for check in met)))
+        names = self._grounds(frozenset().union(*(check.criterion.names for check in met))) | PERSONAL
         sources = dict.fromkeys(check.rule.source for check in met)
         return Proof(
             self.ids[condition], certainty, tuple(check.rule.when for check in met),
@@ -246,23 +305,19 @@ class Engine:
         )  # fmt: skip
 
     def _grounds(self, names: frozenset[str]) -> frozenset[str]:
-        """The facts that names hang on: a score's items; and always who the patient is."""
-        found, todo = {*PERSON, AGE}, [*names]
+        """The facts that names hang on: a score's items."""
+        found, todo = set[str](), [*names]
         while todo:
             name = todo.pop()
-            if name in self.library.formulas:
-                todo += self.library.formulas[name].names - found
-            found.add(name)
-        return frozenset(found)
+            if name not in found:
+                found.add(name)
+                todo += self.library.formulas[name].names if name in self.library.formulas else ()
+        return frozenset(found - set(self.library.formulas))
 
     def _missing(self, judged: Judged, place: int, facts: Facts) -> tuple[str, ...]:
-        columns = self.library.columns({name: np.array([value]) for name, value in facts.items()}, 1)
-        wanted: set[str] = set()
-        for number, check in enumerate(self.checks):
-            urgent = check.condition.acuity <= URGENT and judged.unknown_KN[number, place]
-            if urgent and self._anchored(check, columns)[0]:
-                wanted |= self._grounds(check.criterion.names) - set(facts) - set(self.library.formulas)
-        return tuple(sorted(wanted - {*PERSON, AGE}))
+        rules = [rule for rule, rows in judged.open.items() if place in rows]
+        wanted = frozenset[str]().union(*(self._grounds(self.checks[rule].criterion.names) for rule in rules))
+        return tuple(sorted(wanted - set(facts) - PERSONAL))
 
     def explain(self, found: Diagnosis) -> str:
         """The answer as a clinician would write it."""
@@ -309,14 +364,24 @@ def shared() -> Engine:
     return Engine(knowledge())
 
 
-def _two_least(key_CN: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places of the least and the next of each column; -1 where there is none."""
-    none, places = np.iinfo(np.int64).max, np.arange(key_CN.shape[1])
-    if not len(key_CN):
-        return np.full(key_CN.shape[1], -1), np.full(key_CN.shape[1], -1)
-    first_N = key_CN.argmin(0)
-    rest_CN = key_CN.copy()
-    rest_CN[first_N, places] = none
-    second_N = rest_CN.argmin(0)
-    least_N, next_N = key_CN[first_N, places], rest_CN[second_N, places]
-    return np.where(least_N == none, -1, first_N), np.where(next_N == none, -1, second_N)
+def _can_have(one: Condition, columns: Columns) -> NDArray[np.bool_]:
+    """Whether a patient of that sex and age can have it; what is unknown forbids nothing."""
+    age = columns.number(AGE)
+    fits = (age.low <= one.age[1]) & (age.high >= one.age[0])
+    if one.sex is Sex.ANY:
+        return fits
+    return fits & ~columns.truth(MALE if one.sex is Sex.FEMALE else FEMALE).yes
+
+
+def _first(
+    patient_P: NDArray[np.int64], condition_P: NDArray[np.int64], key_P: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The condition that stands first, -1 for none; and where the next differs from it by tier and name alone."""
+    first_N, alike_N = np.full(size, -1), np.zeros(size, np.bool_)
+    begins = np.flatnonzero(np.diff(patient_P, prepend=-1))
+    first_N[patient_P[begins]] = condition_P[begins]
+    rest = begins[begins + 1 < len(patient_P)]
+    rest = rest[patient_P[rest] == patient_P[rest + 1]]
+    same = key_P[rest] // (8 * LAST) == key_P[rest + 1] // (8 * LAST)
+    alike_N[patient_P[rest[same]]] = True
+    return first_N, alike_N

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import Engine
+from azr_gym.clinical.latent import agree
 from azr_gym.clinical.library import AGE, BODY, FEMALE, MALE, PREGNANT, Condition, Library, Sex
 
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
@@ -118,7 +119,12 @@ class Generator:
                 low_N, high_N = _reference(self.library, analyte.id, facts)
                 values_N = (low_N + high_N) / 2 + rng.standard_normal(count) * (high_N - low_N) / SPREAD
                 values_N = np.clip(values_N, low_N, high_N)
-            facts[analyte.id] = np.round(np.clip(values_N, *analyte.limits), analyte.decimals).astype(np.float64)
+            facts[analyte.id] = values_N.astype(np.float64)
+        agree(facts, one.labs)
+        for analyte in self.library.analytes.values():
+            if analyte.id in facts:
+                held_N = np.clip(facts[analyte.id], *analyte.limits)
+                facts[analyte.id] = np.round(held_N, analyte.decimals).astype(np.float64)
         for name in BODY[1:]:
             if name in one.labs:
                 facts[name] = np.round(between(rng, one.labs[name], len(facts[AGE])))

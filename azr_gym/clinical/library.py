@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum, StrEnum
 from importlib.resources import files
@@ -235,17 +235,13 @@ class Library:
     vocabulary: Vocabulary
     names: Mapping[str, Mapping[str, str]]  # by kind ("analyte", "finding", "condition"): the id of every `plain` name
     formulas: Mapping[str, Formula]  # of derived numbers and scores
+    derived_columns: Mapping[str, Callable[[Columns], Interval]]  # of those, and of reference limits
     implausible: tuple[tuple[Implausible, Criterion], ...]
     checks: tuple[Check, ...]  # every rule, in the order of the conditions' ids
 
     def columns(self, facts: Mapping[str, Any], size: int) -> Columns:
         """Facts of a batch, with everything that is derived from them."""
-        limits = {
-            column: functools.partial(_limit, analyte, place)
-            for analyte in self.analytes.values()
-            for place, column in enumerate(self.vocabulary.limits[analyte.id])
-        }
-        return Columns(facts, size, {**self.formulas, **limits})
+        return Columns(facts, size, self.derived_columns)
 
     def ancestors(self, condition: str) -> frozenset[str]:
         """Everything that a condition is a kind of."""
@@ -409,10 +405,16 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
     for one in findings.values():
         for other in one.implies:
             _known(other, findings, f"{where['finding'][one.id]}: implies")
+    limits = {
+        column: functools.partial(_limit, analyte, place)
+        for analyte in analytes.values()
+        for place, column in enumerate(vocabulary.limits[analyte.id])
+    }
     names = {kind: _names(tables[kind].values(), where[kind]) for kind in ("analyte", "finding", "condition")}
     return Library(
         tables["source"], analytes, findings, tables["derived"], tables["score"], conditions, vocabulary,
-        MappingProxyType(names), MappingProxyType(formulas), implausible, tuple(checks),
+        MappingProxyType(names), MappingProxyType(formulas), MappingProxyType({**formulas, **limits}), implausible,
+        tuple(checks),
     )  # fmt: skip
 
 

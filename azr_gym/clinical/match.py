@@ -18,7 +18,7 @@ MAX_CHARS = 400  # of a line that is an answer
 CODE = re.compile(r"\b([A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
 HEDGES = re.compile(
     r"\b(?:or|vs|versus|possible|possibly|maybe|perhaps|cannot exclude|can t exclude|differential|consider|"
-    r"question of|either)\b|\?|\br o\b|\brule out\b"
+    r"question of|either|r o|rule out)\b"
 )
 NEGATIONS = re.compile(
     r"\b(?:no|not|without|never|excluded|unlikely|ruled out|negative for|denies|rather than|instead of)\b"
@@ -56,10 +56,12 @@ class Matcher:
         if len(text) > MAX_CHARS:
             return None
         clean = unicodedata.normalize("NFKC", text.translate(TRANSLATION)).strip()
+        if "?" in clean:
+            return None
         whole = spelt(ARTICLES.sub("", LABEL.sub("", plain(clean))))
         if whole in self.names:
             return self.names[whole]
-        if HEDGES.search(f" {plain(clean)} ") or "?" in clean:
+        if HEDGES.search(f" {plain(clean)} "):
             return None
         found = self._codes(clean) | self._within(clean)
         precise = {one for one in found if not any(one in self.ancestors[other] for other in found)}

@@ -54,12 +54,12 @@ def test_values_as_they_are_written(text: object, name: str, wanted: float) -> N
     assert number_of(text, knowledge().analytes[name]) == pytest.approx(wanted, rel=1e-3)
 
 
-@pytest.mark.parametrize("text", ["", "unknown", "not specified", "pending", "N/A"])
+@pytest.mark.parametrize("text", ["", "?", "unknown", "not specified", "pending", "N/A"])
 def test_what_is_not_known_stays_so(text: str) -> None:
     assert number_of(text, knowledge().analytes["tsh"]) is None
 
 
-@pytest.mark.parametrize("text", ["12 bananas", "high", "?", True, "mg/dL"])
+@pytest.mark.parametrize("text", ["12 bananas", "high", True, "mg/dL"])
 def test_what_is_no_value_is_said_to_be_none(text: object) -> None:
     with pytest.raises(Unreadable):
         number_of(text, knowledge().analytes["tsh"])
