@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
 PIP = $(if $(wildcard $(BIN)/pip),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
 
-.PHONY: demo tour test test-long bench lint pages image clean
+.PHONY: demo tour test test-models test-box test-long bench lint pages image clean
 
 demo: $(VENV)/.agents
 	OMP_NUM_THREADS=1 $(BIN)/python examples/selfplay_demo.py $(DEMO_ARGS)
@@ -18,8 +18,15 @@ demo: $(VENV)/.agents
 tour: $(VENV)/.core
 	$(BIN)/python examples/sandbox_tour.py
 
+# Two halves side by side: the learner and the clinic use one core, the box the other.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-models test-box
+
+test-models:
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS) tests/agents tests/clinical
+
+test-box:
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS) --ignore=tests/agents --ignore=tests/clinical
 
 test-long: $(VENV)/.dev
 	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long $(PYTEST_ARGS)

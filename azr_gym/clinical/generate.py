@@ -20,7 +20,7 @@ from azr_gym.clinical.library import AGE, BODY, FEMALE, MALE, PREGNANT, Conditio
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
 Patient = dict[str, float] | None
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
-ASKED = 0.02  # share of the findings without a bearing on the condition that are looked for, and written down
+ASKED = 0.008  # share of the findings without a bearing on the condition that are looked for, and written down
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
 
 

@@ -49,6 +49,8 @@ def _gas(facts: Table, given: Collection[str]) -> None:
     gas = SOLUBILITY * facts["paco2"] * 10 ** (facts["ph"] - PH_PK)
     for name in either:
         facts[name] = np.clip(gas, 1, 60)
+    if "base_excess" in facts:  # Siggaard-Andersen 1977, for whole blood of 15 g/dL
+        facts["base_excess"] = 0.93 * (np.clip(gas, 1, 60) - 24.4 + 14.8 * (facts["ph"] - 7.4))
 
 
 def _percent_of_neutrophils(facts: Table) -> Floats:

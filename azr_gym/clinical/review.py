@@ -43,8 +43,35 @@ def table(known: Library, draws: int = DRAWS, seed: int = 0) -> Table:
     return shown
 
 
+def sources(known: Library) -> str:
+    """The page that lists every source: `knowledge/SOURCES.md`."""
+    lines = [
+        f"- `{one.id}`: {one.citation} ({one.year}).{f' Read at <{one.address}>.' if one.address else ''}"
+        for one in known.sources.values()
+    ]
+    return "\n".join([SOURCES, *lines, ""])
+
+
+SOURCES = """# Sources of the clinical knowledge
+
+Every rule, reference interval and score names one of these, and each rule the page where its thresholds were read.
+Thresholds are facts, put in our own words. Shares of patients (`presents`), intervals of their values (`labs`), priors
+(`tier`) and backgrounds are design constants of the simulator, and have no source.
+
+This material contains content from LOINC (http://loinc.org). LOINC is copyright (c) 1995-2026, Regenstrief Institute,
+Inc. and the Logical Observation Identifiers Names and Codes (LOINC) Committee and is available at no cost under the
+license at http://loinc.org/license. LOINC(R) is a registered United States trademark of Regenstrief Institute, Inc.
+ICD-10-CM is the work of the National Center for Health Statistics (US). No content of SNOMED CT or ATC is used.
+
+Made by `python -m azr_gym.clinical.review --sources`.
+"""
+
+
 def main() -> None:
     """Print the table, or the first mistake."""
+    if sys.argv[1:] == ["--sources"]:
+        (Path(__file__).parent / "knowledge" / "SOURCES.md").write_text(sources(knowledge()), "utf-8")
+        return
     console = Console(width=200)
     try:
         if paths := [Path(name) for name in sys.argv[1:]]:

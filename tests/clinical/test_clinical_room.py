@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import pytest
 
 import azr_gym  # noqa: F401
@@ -23,10 +22,18 @@ CHEST = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("role", "mode", "style"), [("solve", "deduction", "full"), ("propose", "abduction", "compact")]
+)
+def test_the_contract_is_kept(role: str, mode: str, style: str) -> None:
+    check_task_env(gym.make("ClinicalCase-v0", role=role, mode=mode, prompt_style=style, n_references=1))
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("role", ROLES)
-def test_the_contract_is_kept(role: str, mode: Mode, style: str) -> None:
+def test_the_contract_is_kept_in_every_way(role: str, mode: Mode, style: str) -> None:
     check_task_env(gym.make("ClinicalCase-v0", role=role, mode=mode, prompt_style=style, n_references=1))
 
 
@@ -75,7 +82,7 @@ def test_a_patient_that_the_pool_holds_is_a_duplicate() -> None:
 
 def test_splits_share_no_skeleton() -> None:
     for split, wanted in (("train", False), ("test", True)):
-        env = gym.make("ClinicalCase-v0", split=split)
+        env: Any = gym.make("ClinicalCase-v0", split=split)
         for seed in range(5):
             env.reset(seed=seed)
             assert held_out(env.unwrapped.episode.task, knowledge()) is wanted
@@ -123,7 +130,7 @@ def test_mistakes_of_the_caller_are_one_clear_error() -> None:
 
 
 def test_a_task_survives_json() -> None:
-    env = gym.make("ClinicalCase-v0", mode="abduction")
+    env: Any = gym.make("ClinicalCase-v0", mode="abduction")
     env.reset(seed=3)
     task = env.unwrapped.episode.task
     again = CaseTask.from_json(json.loads(json.dumps(task.to_json())))
@@ -139,10 +146,9 @@ def test_a_task_survives_json() -> None:
 
 
 def test_batched_is_single() -> None:
-    envs = gym.make_vec("ClinicalCase-v0", num_envs=4, mode=("deduction", "abduction"), autoreset_mode="Disabled")
+    envs: Any = gym.make_vec("ClinicalCase-v0", num_envs=4, mode=("deduction", "abduction"), autoreset_mode="Disabled")
     prompts, _ = envs.reset(seed=7)
     for place in range(4):
         env = gym.make("ClinicalCase-v0", mode=("deduction", "abduction"))
         assert env.reset(seed=7 + place)[0] == prompts[place]
     assert envs.step(envs.unwrapped.oracle())[1].tolist() == [1.0] * 4
-    assert np.all(envs.step is not None)

@@ -94,7 +94,7 @@ def same(one: Diagnosis, other: Diagnosis) -> bool:
     return (one.verdict, one.condition) == (other.verdict, other.condition)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(anybody)
 def test_everybody_gets_exactly_one_answer(facts: dict[str, float]) -> None:
     found = diagnose(facts)
@@ -106,7 +106,7 @@ def test_everybody_gets_exactly_one_answer(facts: dict[str, float]) -> None:
         assert one.sex is not (Sex.FEMALE if facts[MALE] else Sex.MALE)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(kept, st.randoms(use_true_random=False))
 def test_the_order_of_facts_tells_nothing(facts: dict[str, float], chance: Any) -> None:
     names = [*facts]
@@ -114,7 +114,7 @@ def test_the_order_of_facts_tells_nothing(facts: dict[str, float], chance: Any) 
     assert same(diagnose(facts), diagnose({name: facts[name] for name in names}))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(kept)
 def test_the_proof_suffices(facts: dict[str, float]) -> None:
     found = diagnose(facts)
@@ -122,7 +122,7 @@ def test_the_proof_suffices(facts: dict[str, float]) -> None:
     assert diagnose(found.primary.facts).condition == found.condition
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(kept, st.sampled_from(FINDINGS))
 def test_an_absent_finding_that_nobody_asked_for_changes_nothing(facts: dict[str, float], name: str) -> None:
     if name not in facts and knowledge().findings[name].kind in (Kind.SYMPTOM, Kind.HISTORY):
@@ -137,7 +137,7 @@ def test_an_absent_finding_that_nobody_asked_for_changes_nothing(facts: dict[str
             assert name in used
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(st.lists(kept, min_size=2, max_size=6))
 def test_a_batch_is_its_patients(rows: list[dict[str, float]]) -> None:
     assert all(same(one, diagnose(facts)) for one, facts in zip(shared().diagnose(rows), rows, strict=True))
@@ -150,13 +150,22 @@ def test_patients_who_can_not_be_are_told_apart() -> None:
 
 
 # --- patients ---------------------------------------------------------------------------------------------------
+def check_patients(condition: str) -> None:
+    found = next((rows for seed in range(12) if (rows := patients(condition, seed))), [])
+    assert found, f"nobody who was drawn for {condition} is given it"
+    assert diagnose(found[0]).condition == condition
+    assert not [one for one in remarks(found[0], knowledge()) if one.level == "reject"]
+
+
+def test_conditions_have_patients_and_they_could_be() -> None:
+    for condition in CONDITIONS[::12]:
+        check_patients(condition)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_every_condition_has_patients_and_they_could_be(condition: str) -> None:
-    found = next((rows for seed in range(12) if (rows := patients(condition, seed))), [])
-    assert found, "the engine gives this diagnosis to nobody who was drawn for it"
-    for facts in found:
-        assert not [one for one in remarks(facts, knowledge()) if one.level == "reject"]
-        assert diagnose(facts).condition == condition
+    check_patients(condition)
 
 
 @given(st.integers(0, 2**32), st.sampled_from(CONDITIONS))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from azr_gym.clinical import review
 from azr_gym.clinical.library import BadKnowledge, knowledge, plain, read
 
 GOOD = """
@@ -134,3 +135,8 @@ def test_every_finding_is_looked_at_or_shown() -> None:
 def test_plain_is_what_names_have_in_common() -> None:
     assert plain("Crohn's disease, ileal (active)") == "crohn s disease ileal active"
     assert plain("Neutrophils %") != plain("Neutrophils")
+
+
+def test_the_page_of_sources_is_what_the_library_says() -> None:
+    page = Path(review.__file__).parent / "knowledge" / "SOURCES.md"
+    assert page.read_text("utf-8") == review.sources(knowledge()), "python -m azr_gym.clinical.review --sources"

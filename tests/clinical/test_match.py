@@ -13,10 +13,11 @@ MATCHER = matcher(knowledge())
 NAMED = [(one.id, name) for one in knowledge().conditions.values() for name in (one.name, *one.aliases)]
 
 
-@pytest.mark.parametrize(("condition", "name"), NAMED)
-def test_every_name_is_its_condition_s(condition: str, name: str) -> None:
-    for text in (name, name.upper(), f"{name}.", f"Diagnosis: {name}", f"The diagnosis is {name}."):
-        assert MATCHER.read(text) == condition, text
+def test_every_name_is_its_condition_s() -> None:
+    frames = ("{}", "{}.", "Diagnosis: {}", "The diagnosis is {}.")
+    texts = [(condition, frame.format(name)) for condition, name in NAMED for frame in frames]
+    texts += [(condition, name.upper()) for condition, name in NAMED]
+    assert not [(text, condition) for condition, text in texts if MATCHER.read(text) != condition]
 
 
 @pytest.mark.parametrize(
