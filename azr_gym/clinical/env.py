@@ -37,8 +37,9 @@ class ClinicalCaseEnv(TaskEnv):
 
     In abduction facts were taken out of a patient until the engine no longer said the diagnosis. Any patient is right who
     could be and has what was given as it was given.
-    A mode may be a tuple, to mix. A *proposer* (`role="propose"`) writes a patient as JSON, or in the compact notation,
-    with a question of its own under `"prompt"` if it likes; the engine's answer becomes the label, not what it claims.
+    A mode may be a tuple, to mix. A *proposer* (`role="propose"`) writes a patient as JSON, or in the compact
+    notation, with a question of its own under `"prompt"` if it likes; the label is the engine's answer, not what it
+    claims.
 
     ## The engine
 
