@@ -35,8 +35,8 @@ class ClinicalCaseEnv(TaskEnv):
     | `deduction` | a patient | the diagnosis | the engine says the same |
     | `abduction` | a diagnosis and a part of a patient | a whole patient | the part is in it, and the engine says so |
 
-    In abduction facts were taken out of a patient until the engine no longer said the diagnosis. Any patient is right who
-    could be and has what was given as it was given.
+    In abduction facts were taken out of a patient until the engine no longer said the diagnosis. Any patient is right
+    who could be and has what was given as it was given.
     A mode may be a tuple, to mix. A *proposer* (`role="propose"`) writes a patient as JSON, or in the compact
     notation, with a question of its own under `"prompt"` if it likes; the label is the engine's answer, not what it
     claims.
