@@ -110,11 +110,18 @@ NUMBER = re.compile(
 )
 RANGE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:-|to)\s*(\d+(?:\.\d+)?)")
 YES = frozenset("yes true positive pos present detected reactive abnormal elevated".split()) | {"1"}
-NO = frozenset("no false negative neg absent none normal nonreactive".split()) | {"not detected", "non reactive", "0"}
+NO = frozenset("no false negative neg absent none normal nonreactive never denied denies former ex".split()) | {
+    "not detected",
+    "non reactive",
+    "0",
+}
 UNKNOWN = frozenset(
     ["", "unknown", "not specified", "pending", "not done", "n a", "na", "not available", "null", "none"]
 )
-NEGATIONS = re.compile(r"^(?:no|not|denies|denied|without|negative for|absent|never|no history of|no known)\s+")
+NEGATIONS = re.compile(
+    r"^(?:no|not|non|denies|denied|without|negative for|absent|never|ex|former|no history of|no known)\s+"
+)
+NEGATED = re.compile(r"\s+(?:negative|absent|denied|none|not (?:present|detected|found|seen))$")
 ASSERTIONS = re.compile(
     r"^(?:has|reports|history of|known|presence of|complains of|positive for|recent|severe|mild|moderate|acute|sudden|"
     r"worsening)\s+"
@@ -373,8 +380,8 @@ class _Reader:
                 return
         for part in re.split(r"[,;.\n]| and | but | with ", text):
             said = plain(part)
-            denied = NEGATIONS.match(said) is not None
-            bare = ASSERTIONS.sub("", NEGATIONS.sub("", said))
+            denied = NEGATIONS.match(said) is not None or NEGATED.search(said) is not None
+            bare = ASSERTIONS.sub("", NEGATED.sub("", NEGATIONS.sub("", said)))
             found = False
             for name in dict.fromkeys([said, NEGATIONS.sub("", said), bare]):
                 if name in self.findings:

@@ -82,7 +82,8 @@ def test_what_is_no_patient_is_told_why(text: str, trouble: Trouble) -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("denies chest pain", {"chest_pain": 0.0}), ("severe chest pain, no fever", {"chest_pain": 1.0, "fever": 0.0}),
+        ("HBsAg: negative", {"hbsag_positive": 0.0}), ("non-smoker", {"smoking": 0.0}), ("ex-smoker", {"smoking": 0.0}),
+        ("chest pain not present", {"chest_pain": 0.0}), ("denies chest pain", {"chest_pain": 0.0}), ("severe chest pain, no fever", {"chest_pain": 1.0, "fever": 0.0}),
         ("chest pain; denied dyspnea", {"chest_pain": 1.0, "dyspnoea": 0.0}), ("history of smoking", {"smoking": 1.0}),
     ],
 )  # fmt: skip
