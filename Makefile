@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+# A folder for what tests write; without one it is pytest's own.
+PYTEST_TMP ?=
 DEMO_ARGS ?=
 # Which benchmarks; RECORD=folder keeps their numbers.
 BENCH ?= sandbox code generate
 BIN := $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest $(if $(PYTEST_TMP),--basetemp=$(PYTEST_TMP)/$@)
 # A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
 PIP = $(if $(wildcard $(BIN)/pip),$(BIN)/python -m pip,$(PYTHON) -m pip --python $(BIN)/python)
 
@@ -20,16 +23,16 @@ tour: $(VENV)/.core
 
 # Two halves side by side: the learner and the clinic use one core, the box the other.
 test: $(VENV)/.dev
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-models test-box
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-models test-box
 
 test-models:
-	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS) tests/agents tests/clinical
+	$(PYTEST) -m "not long" $(PYTEST_ARGS) tests/agents tests/clinical
 
 test-box:
-	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS) --ignore=tests/agents --ignore=tests/clinical
+	$(PYTEST) -m "not long" $(PYTEST_ARGS) --ignore=tests/agents --ignore=tests/clinical
 
 test-long: $(VENV)/.dev
-	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=long $(PYTEST) -m long $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev
 	for name in $(BENCH); do \

@@ -1,7 +1,8 @@
 """Benchmarks of the learner: `make bench BENCH=agents`. One step of our loop against one of TRL's GRPOTrainer.
 
 The same random model, prompts, number of replies and reward, on one thread; both sides alternate in each round, and the
-ratio of their CPU times within a round is what counts. Needs the extra `bench` (TRL); without it only our side is
+ratio of their CPU times within a round is what counts. As in the loop, prompts whose answers were all worth the same
+are not run through the model again: their gradient is zero. Needs the extra `bench` (TRL); without it only our side is
 measured. The sandbox has no part in it.
 """
 
@@ -32,6 +33,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Con
 from azr_agents.advantages import Groups
 from azr_agents.hf import HFAgent
 from azr_agents.presets import estimate, preset
+from azr_agents.selfplay import IDLE
 from azr_agents.update import Batch, Learner
 
 PROMPTS, SAMPLES, NEW = 8, 8, 64
@@ -87,7 +89,12 @@ def ours(length: int) -> Callable[[], None]:
         )
         groups = Groups(torch.arange(PROMPTS).repeat_interleave(SAMPLES), PROMPTS)
         advantages, _ = estimate(row, torch.tensor([reward(one.text) for one in replies]), mask, groups, groups)
-        batch = Batch(replies, [advantages[at, : len(one.ids)] for at, one in enumerate(replies)], [0.0] * len(replies))
+        kept = [
+            at for at in range(len(replies)) if bool((advantages[at].abs() > IDLE).any())
+        ]  # as the loop does: exact
+        batch = Batch(
+            [replies[at] for at in kept], [advantages[at, : len(replies[at].ids)] for at in kept], [0.0] * len(kept)
+        )
         learner.learn(batch, 1, rng)
 
     return run
