@@ -32,6 +32,7 @@ from azr_gym.clinical.library import (
 from azr_gym.clinical.plausible import rejected
 
 URGENT = 2  # an acuity up to this one is not left open
+EVERYDAY = 0.03  # a finding that so many people have without a reason speaks for nothing urgent
 NOT_MET = len(Certainty)
 LAST = 4096  # more than there are conditions
 PERSONAL = frozenset([*PERSON, AGE])
@@ -157,9 +158,9 @@ class Engine:
             for name in (*check.criterion.names, *check.condition.presents):
                 if name in self.column:
                     self.fits_CF[condition, self.column[name]] = True
+        telling = {name for name, one in known.findings.items() if one.background < EVERYDAY}
         self.anchors = [
-            [name for name in check.criterion.names if name in self.column] if check.condition.acuity <= URGENT else []
-            for check in self.checks
+            sorted(check.criterion.names & telling) if check.condition.acuity <= URGENT else [] for check in self.checks
         ]
 
     def judge(self, columns: Columns) -> Judged:
