@@ -26,6 +26,8 @@ def agree(facts: Table, given: Collection[str]) -> None:
         given: names that the condition sets itself: they stay, where anything else can give way.
     """
     _gas(facts, given)
+    if "neutrophils" in given and "leukocytes" in facts and "neutrophil_percent" not in given:
+        facts["neutrophil_percent"] = _percent_of_neutrophils(facts)
     for name, needs, value in FOLLOWS:
         if name in facts and name not in given and all(one in facts for one in needs):
             facts[name] = value(facts)
@@ -79,7 +81,6 @@ def _osmolality(facts: Table) -> Floats:
 
 FOLLOWS: list[tuple[str, tuple[str, ...], Callable[[Table], Floats]]] = [  # what, from what, how; in this order
     ("haematocrit", ("haemoglobin",), lambda facts: HAEMATOCRIT * facts["haemoglobin"]),
-    ("neutrophil_percent", ("neutrophils", "leukocytes"), _percent_of_neutrophils),
     ("lymphocyte_percent", ("neutrophil_percent",), _lymphocytes),
     ("neutrophils", ("leukocytes", "neutrophil_percent"), _neutrophils),
     ("total_protein", ("albumin",), lambda facts: np.maximum(facts["total_protein"], facts["albumin"] + 1.5)),
