@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Finding, Library, knowledge, plain
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Library, knowledge, mentioned, plain
 
 MAX_CHARS, MAX_DEPTH = 20_000, 24
 TRANSLATION = {
@@ -235,10 +235,8 @@ class _Reader:
     """Fills the facts of one patient."""
 
     def __init__(self, known: Library) -> None:
-        self.facts, self.notes = dict[str, float](), list[str]()
-        self.analytes = {name: known.analytes[one] for name, one in known.names["analyte"].items()}
-        self.findings = {name: known.findings[one] for name, one in known.names["finding"].items()}
-        self.longest = max((name.count(" ") + 1 for name in self.findings), default=1)
+        self.facts, self.notes, self.known = dict[str, float](), list[str](), known
+        self.analytes, self.findings = known.names["analyte"], known.names["finding"]  # the id of every name
         self.trouble: tuple[Trouble, str] | None = None
         self.question = self.claim = ""
 
@@ -262,7 +260,7 @@ class _Reader:
             for part in filter(None, map(str.strip, body.split(","))):
                 name, _, value = part.partition(" ")
                 if sign in ("+", "-") and plain(part) in self.findings:
-                    self.put(self.findings[plain(part)].id, float(sign == "+"))
+                    self.put(self.findings[plain(part)], float(sign == "+"))
                 elif plain(name) in self.analytes and value:
                     self.measured(self.analytes[plain(name)], value)
                 else:
@@ -342,7 +340,8 @@ class _Reader:
         self.put("systolic_bp", float(found[1]))
         self.put("diastolic_bp", float(found[2]))
 
-    def measured(self, analyte: Analyte, value: Any) -> None:
+    def measured(self, name: str, value: Any) -> None:
+        analyte = self.known.analytes[name]
         try:
             amount = number_of(value, analyte)
         except Unreadable as error:
@@ -364,10 +363,10 @@ class _Reader:
             return False
         return True if said in YES or (words and words[0] in YES) else None
 
-    def stated(self, finding: Finding, value: Any) -> None:
+    def stated(self, finding: str, value: Any) -> None:
         truth = self.truth(value)
         if truth is not None:
-            self.put(finding.id, float(truth))
+            self.put(finding, float(truth))
         elif isinstance(value, str) and value:
             self.text(value)
 
@@ -376,35 +375,19 @@ class _Reader:
         whole = plain(text)
         for name, there in ((whole, 1.0), (NEGATIONS.sub("", whole), 0.0)):  # a name may hold a comma, or "with"
             if name in self.findings:
-                self.put(self.findings[name].id, there)
+                self.put(self.findings[name], there)
                 return
         for part in re.split(r"[,;.\n]| and | but | with ", text):
             said = plain(part)
             denied = NEGATIONS.match(said) is not None or NEGATED.search(said) is not None
             bare = ASSERTIONS.sub("", NEGATED.sub("", NEGATIONS.sub("", said)))
-            found = False
-            for name in dict.fromkeys([said, NEGATIONS.sub("", said), bare]):
-                if name in self.findings:
-                    self.put(self.findings[name].id, float(not denied))
-                    found = True
-                    break
-            if not found and said:
-                found = self.within(bare, denied)
-            if not found and said:
+            names = [name for name in (said, NEGATIONS.sub("", said), bare) if name in self.findings]
+            found = [self.findings[name] for name in names[:1]]
+            found = found or mentioned(bare, self.findings, self.known.longest_finding)
+            for one in found:
+                self.put(one, float(not denied))
+            if said and not found:
                 self.notes.append(f"{part.strip()!r} is nothing that is known here")
-
-    def within(self, text: str, denied: bool) -> bool:
-        """The longest names of findings within a text."""
-        words, place, found = text.split(), 0, False
-        while place < len(words):
-            for size in range(min(self.longest, len(words) - place), 0, -1):
-                name = " ".join(words[place : place + size])
-                if name in self.findings:
-                    self.put(self.findings[name].id, float(not denied))
-                    place, found = place + size - 1, True
-                    break
-            place += 1
-        return found
 
     def put(self, name: str, value: float) -> None:
         """Note a fact. Two that contradict each other make the patient unreadable."""

@@ -307,13 +307,7 @@ class Engine:
 
     def _grounds(self, names: frozenset[str]) -> frozenset[str]:
         """The facts that names hang on: a score's items."""
-        found, todo = set[str](), [*names]
-        while todo:
-            name = todo.pop()
-            if name not in found:
-                found.add(name)
-                todo += self.library.formulas[name].names if name in self.library.formulas else ()
-        return frozenset(found - set(self.library.formulas))
+        return self.library.grounds(names) - set(self.library.formulas)
 
     def _missing(self, judged: Judged, place: int, facts: Facts) -> tuple[str, ...]:
         rules = [rule for rule, rows in judged.open.items() if place in rows]
@@ -331,7 +325,7 @@ class Engine:
                     lines.append(f"Also: {', '.join(map(self._name, found.secondary))}.")
                 return "\n".join(lines)
             case Verdict.INSUFFICIENT:
-                wanted = ", ".join(self._fact(name) for name in found.missing)
+                wanted = ", ".join(map(self.library.called, found.missing))
                 return f"Not enough is known to leave something urgent aside. Still to be known: {wanted}."
             case Verdict.IMPLAUSIBLE:
                 return "There is no such patient."
@@ -349,14 +343,8 @@ class Engine:
                 analyte = self.library.analytes[name]
                 parts.append(f"{analyte.name} {value:g} {analyte.unit}".strip())
             elif name in self.library.findings:
-                parts.append(self.library.findings[name].name if value else f"no {self.library.findings[name].name}")
+                parts.append(f"{'' if value else 'no '}{self.library.called(name)}")
         return ", ".join(parts) or "of who the patient is"
-
-    def _fact(self, name: str) -> str:
-        for table in (self.library.analytes, self.library.findings):
-            if name in table:
-                return str(table[name].name)
-        return name.replace("_", " ")
 
 
 @functools.cache

@@ -18,7 +18,6 @@ from azr_gym.clinical.latent import agree
 from azr_gym.clinical.library import AGE, BODY, FEMALE, MALE, PREGNANT, Condition, Library, Sex
 
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
-Patient = dict[str, float] | None
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
 ASKED = 0.008  # share of the findings without a bearing on the condition that are looked for, and written down
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
@@ -67,7 +66,9 @@ class Generator:
         place = self.engine.ids.index(condition)
         return Drawn(facts, diagnosed_N & (judged.first_N == place), np.where(diagnosed_N, judged.first_N, -1))
 
-    def patient(self, rng: np.random.Generator, condition: str, accept: Callable[[dict[str, float]], bool]) -> Patient:
+    def patient(
+        self, rng: np.random.Generator, condition: str, accept: Callable[[dict[str, float]], bool]
+    ) -> dict[str, float] | None:
         """One patient whom the engine diagnoses so, and whom `accept` takes; None where many draws give none."""
         for _ in range(DRAWS):
             drawn = self.draw(rng, condition, BATCH)
@@ -80,14 +81,8 @@ class Generator:
 
     def _looked_at(self, one: Condition) -> set[str]:
         """Every fact that the condition's rules look at, directly or through a score."""
-        todo = [name for check in self.engine.checks if check.condition is one for name in check.criterion.names]
-        found: set[str] = set()
-        while todo:
-            name = todo.pop()
-            if name not in found:
-                found.add(name)
-                todo += self.library.formulas[name].names if name in self.library.formulas else ()
-        return found
+        rules = [check.criterion.names for check in self.engine.checks if check.condition is one]
+        return set(self.library.grounds(frozenset().union(*rules)))
 
     def _findings(self, rng: np.random.Generator, one: Condition, facts: dict[str, Floats], names: set[str]) -> None:
         count, relevant = len(facts[AGE]), {*names, *one.presents}
@@ -155,9 +150,6 @@ def _person(rng: np.random.Generator, one: Condition, count: int) -> dict[str, F
 
 
 def _reference(library: Library, name: str, facts: dict[str, Floats]) -> tuple[Floats, Floats]:
-    analyte = library.analytes[name]
-    female = analyte.female or analyte.reference
-    return (
-        np.where(facts[FEMALE] == 1.0, female[0], analyte.reference[0]),
-        np.where(facts[FEMALE] == 1.0, female[1], analyte.reference[1]),
-    )
+    women, men = (library.analytes[name].interval(female) for female in (True, False))
+    low_N, high_N = (np.where(facts[FEMALE] == 1.0, *ends) for ends in zip(women, men, strict=True))
+    return low_N, high_N

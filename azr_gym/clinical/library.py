@@ -108,6 +108,10 @@ class Analyte:
     decimals: int = 1
     log: bool = False  # whether values spread over orders of magnitude
 
+    def interval(self, female: bool) -> Range:
+        """The reference interval of a woman or a man."""
+        return self.female if female and self.female is not None else self.reference
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -234,6 +238,7 @@ class Library:
     conditions: Mapping[str, Condition]
     vocabulary: Vocabulary
     names: Mapping[str, Mapping[str, str]]  # by kind ("analyte", "finding", "condition"): the id of every `plain` name
+    longest_finding: int  # words of the longest name of one
     formulas: Mapping[str, Formula]  # of derived numbers and scores
     derived_columns: Mapping[str, Callable[[Columns], Interval]]  # of those, and of reference limits
     implausible: tuple[tuple[Implausible, Criterion], ...]
@@ -242,6 +247,21 @@ class Library:
     def columns(self, facts: Mapping[str, Any], size: int) -> Columns:
         """Facts of a batch, with everything that is derived from them."""
         return Columns(facts, size, self.derived_columns)
+
+    def called(self, name: str) -> str:
+        """A fact as people call it."""
+        one = self.analytes.get(name) or self.findings.get(name)
+        return one.name if one is not None else name.replace("_", " ")
+
+    def grounds(self, names: Iterable[str]) -> frozenset[str]:
+        """Names with everything that they hang on: a score with its items."""
+        found, todo = set[str](), [*names]
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += self.formulas[name].names if name in self.formulas else ()
+        return frozenset(found)
 
     def ancestors(self, condition: str) -> frozenset[str]:
         """Everything that a condition is a kind of."""
@@ -256,7 +276,7 @@ class Library:
 
 def _limit(analyte: Analyte, place: int, columns: Columns) -> Interval:
     """A reference limit: of women, of men, or either where the sex is unknown."""
-    male, female = analyte.reference[place], (analyte.female or analyte.reference)[place]
+    male, female = analyte.interval(False)[place], analyte.interval(True)[place]
     truth = columns.truth(FEMALE)
     low, high = min(male, female), max(male, female)
     sure = [np.where(truth.yes, female, np.where(truth.no, male, either)) for either in (low, high)]
@@ -412,10 +432,20 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
     }
     names = {kind: _names(tables[kind].values(), where[kind]) for kind in ("analyte", "finding", "condition")}
     return Library(
-        tables["source"], analytes, findings, tables["derived"], tables["score"], conditions, vocabulary,
-        MappingProxyType(names), MappingProxyType(formulas), MappingProxyType({**formulas, **limits}), implausible,
-        tuple(checks),
-    )  # fmt: skip
+        sources=tables["source"],
+        analytes=analytes,
+        findings=findings,
+        derived=tables["derived"],
+        scores=tables["score"],
+        conditions=conditions,
+        vocabulary=vocabulary,
+        names=MappingProxyType(names),
+        longest_finding=most_words(names["finding"]),
+        formulas=MappingProxyType(formulas),
+        derived_columns=MappingProxyType({**formulas, **limits}),
+        implausible=implausible,
+        checks=tuple(checks),
+    )
 
 
 def _read_text(reader: Any, text: str, vocabulary: Vocabulary, place: str) -> Any:
@@ -480,3 +510,28 @@ def _names(records: Iterable[Any], where: Mapping[str, str]) -> Mapping[str, str
                 raise BadKnowledge(f"{where[one.id]}: aliases: {text!r} is a name of {taken[text]} too")
             taken[text] = one.id
     return MappingProxyType(taken)
+
+
+def mentioned(text: str, names: Mapping[str, str], longest: int) -> list[str]:
+    """Whose names stand in a plain text: at every place the longest one, which no other then shares a word with.
+
+    Args:
+        text: in the form of `plain`.
+        names: whose each name is.
+        longest: words of the longest name.
+    """
+    words, place, found = text.split(), 0, list[str]()
+    while place < len(words):
+        step = 1
+        for size in range(min(longest, len(words) - place), 0, -1):
+            if (one := names.get(" ".join(words[place : place + size]))) is not None:
+                found.append(one)
+                step = size
+                break
+        place += step
+    return found
+
+
+def most_words(names: Iterable[str]) -> int:
+    """How many words the longest of some names has."""
+    return max((name.count(" ") + 1 for name in names), default=1)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from azr_gym.clinical.case import TRANSLATION
-from azr_gym.clinical.library import Library, plain
+from azr_gym.clinical.library import Library, mentioned, most_words, plain
 
 MAX_CHARS = 400  # of a line that is an answer
 CODE = re.compile(r"\b([A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
@@ -76,18 +76,8 @@ class Matcher:
         found: set[str] = set()
         for clause in re.split(r"[.;:()\n]| but |, (?=not |no |without )", text):
             said = spelt(plain(clause))
-            if NEGATIONS.search(said):
-                continue
-            words, place = said.split(), 0
-            while place < len(words):
-                step = 1
-                for size in range(min(self.longest, len(words) - place), 0, -1):
-                    name = " ".join(words[place : place + size])
-                    if name in self.names:
-                        found.add(self.names[name])
-                        step = size
-                        break
-                place += step
+            if not NEGATIONS.search(said):
+                found.update(mentioned(said, self.names, self.longest))
         return found
 
 
@@ -128,5 +118,5 @@ def matcher(known: Library) -> Matcher:
         names,
         {code: ids.copy().pop() for code, ids in shared.items() if len(ids) == 1},
         {one: known.ancestors(one) for one in known.conditions},
-        max((name.count(" ") + 1 for name in names), default=1),
+        most_words(names),
     )

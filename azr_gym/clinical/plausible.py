@@ -46,8 +46,11 @@ def _found(columns: Columns, known: Library) -> Iterator[tuple[Level, str, NDArr
     for name, values_N in columns.facts.items():
         if name in known.analytes or name in BODY_LIMITS:
             low, high = known.analytes[name].limits if name in known.analytes else BODY_LIMITS[name]
-            called = known.analytes[name].name if name in known.analytes else name.replace("_", " ")
-            yield Level.REJECT, f"{called} is between {low:g} and {high:g}", (values_N < low) | (values_N > high)
+            yield (
+                Level.REJECT,
+                f"{known.called(name)} is between {low:g} and {high:g}",
+                (values_N < low) | (values_N > high),
+            )
         elif name in known.findings:
             yield from _belongs(columns, known, name)
     for one, criterion in known.implausible:

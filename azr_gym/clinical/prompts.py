@@ -67,7 +67,7 @@ def _measured(known: Library, facts: Mapping[str, float]) -> Iterator[str]:
     for name, value in facts.items():
         if name in known.analytes:
             analyte = known.analytes[name]
-            low, high = (analyte.female or analyte.reference) if facts.get(FEMALE) else analyte.reference
+            low, high = analyte.interval(bool(facts.get(FEMALE)))
             unit = f" {analyte.unit}" if analyte.unit != "1" else ""
             yield f"{analyte.name}: {amount(known, name, value)}{unit} (reference {low:g} to {high:g})"
         elif name not in known.findings and name not in (AGE, FEMALE, MALE, PREGNANT):

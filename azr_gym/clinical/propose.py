@@ -137,7 +137,7 @@ def held_out(task: CaseTask, known: Library) -> bool:
             parts.append(name)
         elif name in known.analytes:
             analyte = known.analytes[name]
-            low, high = (analyte.female or analyte.reference) if facts.get(FEMALE) else analyte.reference
+            low, high = analyte.interval(bool(facts.get(FEMALE)))
             if not low <= value <= high:
                 parts.append(f"{name}{'<' if value < low else '>'}")
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()

@@ -20,10 +20,6 @@ from azr_gym.roles import PromptStyle, Role, Split, choose
 from azr_gym.room import Brief, Room, Verdict
 
 WEIGHTS = {"very_common": 30.0, "common": 10.0, "uncommon": 3.0, "rare": 1.0, "very_rare": 0.3}  # per 1,000 (design)
-DISCLAIMER = (
-    "A research simulator: a simplified rule set over synthetic patients. Not a medical device, not validated, and not "
-    "for any decision about a real person."
-)
 
 
 class ClinicalRoom(Room[CaseTask]):

@@ -83,12 +83,8 @@ def compute(name: str, facts: Mapping[str, Fact], known: Library | None = None) 
 def looks_at(name: str, known: Library | None = None) -> tuple[str, ...]:
     """The facts that a score hangs on, directly or through another one, and those others."""
     known = known or knowledge()
-    found, todo = set[str](), [_record(name, known).id]
-    while todo:
-        inner = known.formulas[todo.pop()].names - found
-        found |= inner
-        todo += inner & set(known.formulas)
-    return tuple(sorted(found))
+    one = _record(name, known).id
+    return tuple(sorted(known.grounds(known.formulas[one].names)))
 
 
 def consequences(facts: Mapping[str, float], known: Library) -> dict[str, float]:

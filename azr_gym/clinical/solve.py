@@ -8,7 +8,7 @@ from enum import StrEnum
 from azr_gym import text as texts
 from azr_gym.clinical import prompts
 from azr_gym.clinical.case import Parsed, closed, parse_case
-from azr_gym.clinical.engine import Engine
+from azr_gym.clinical.engine import Diagnosis, Engine
 from azr_gym.clinical.engine import Verdict as Engines
 from azr_gym.clinical.library import Level, Library
 from azr_gym.clinical.match import Matcher
@@ -59,8 +59,7 @@ def _look(
     facts = closed(parsed.facts, known)
     for name, value in task.facts:
         if not _same(known, name, value, facts.get(name)):
-            called = known.findings[name].name if name in known.findings else name.replace("_", " ")
-            return Verdict(Outcome.WRONG, prompts.CHANGED.format(called))
+            return Verdict(Outcome.WRONG, prompts.CHANGED.format(known.called(name)))
     return facts
 
 
@@ -93,13 +92,12 @@ def _same(known: Library, name: str, wanted: float, given: float | None) -> bool
     return abs(given - wanted) <= slack
 
 
-def _compare(task: CaseTask, facts: Mapping[str, float], found: object, known: Library) -> Verdict[CaseTask]:
-    verdict, condition = found.verdict, found.condition  # type: ignore[attr-defined]
-    if verdict is Engines.DIAGNOSIS and condition == task.condition:
+def _compare(task: CaseTask, facts: Mapping[str, float], found: Diagnosis, known: Library) -> Verdict[CaseTask]:
+    if found.condition == task.condition:
         return Verdict(Outcome.CORRECT, prompts.RIGHT, correctness=1.0)
-    if verdict is Engines.DIAGNOSIS:
+    if found.condition is not None:
         return Verdict(Outcome.WRONG, prompts.OTHER_DIAGNOSIS)
-    return Verdict(Outcome.WRONG, other(verdict, facts, known))
+    return Verdict(Outcome.WRONG, other(found.verdict, facts, known))
 
 
 def other(verdict: Engines, facts: Mapping[str, float], known: Library) -> str:
