@@ -118,11 +118,8 @@ class Lean:
     """P prompts with M replies each; H heads over G heads of keys and values, each of width D."""
 
     def __init__(self, model: Any, cache: Any, logits_RV: Tensor, there_PT: Tensor, n: int, most: int) -> None:
-        self.model, self.logits_RV, self.most = model, logits_RV, most
-        self.layers, config = list(model.model.layers), model.config
-        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.first = [_joined(layer.self_attn) for layer in self.layers]
+        self._take(model)
+        self.logits_RV, self.most = logits_RV, most
         self.prompt_PGTD = [(layer.keys, layer.values) for layer in cache.layers]
         self.shape, self.done = (len(there_PT), n), 0
         self.bias_PT = (there_PT == 0).to(model.dtype) * torch.finfo(model.dtype).min
@@ -131,6 +128,14 @@ class Lean:
         self.cos_RSD, self.sin_RSD = model.model.rotary_emb(logits_RV.to(model.dtype), places_RS)
         room = (len(self.layers), 2, len(there_PT) * n, self.kv_heads, 0, self.width)
         self.own = torch.zeros(room, dtype=model.dtype, device=logits_RV.device)  # grows by ROOM
+
+    def _take(self, model: Any) -> None:
+        """The model, and what a step needs of it."""
+        config = model.config
+        self.model, self.layers = model, list(model.model.layers)
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.first = [_joined(layer.self_attn) for layer in self.layers]
 
     def step(self, token_R: Tensor) -> Tensor:
         """See `Engine`."""
@@ -210,11 +215,9 @@ class Captured(Lean):
     """
 
     def __init__(self, model: Any, prompts: int, n: int, room: int, most: int) -> None:
-        config, rows, kind = model.config, prompts * n, {"dtype": model.dtype, "device": model.device}
-        self.model, self.layers, self.most, self.shape = model, list(model.model.layers), most, (prompts, n)
-        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.first = [_joined(layer.self_attn) for layer in self.layers]
+        self._take(model)
+        self.most, self.shape = most, (prompts, n)
+        rows, kind = prompts * n, {"dtype": model.dtype, "device": model.device}
         held = torch.zeros(len(self.layers), 2, prompts, self.kv_heads, room, self.width, **kind)
         self.prompt_PGTD = [(keys, values) for keys, values in held]
         self.bias_PT = torch.zeros(prompts, room, **kind)
@@ -223,7 +226,7 @@ class Captured(Lean):
             torch.zeros(size, dtype=torch.long, device=model.device) for size in (rows, rows, 1)
         )
         self.place_S = torch.arange(most, device=model.device)
-        self.next_RV = torch.zeros(rows, config.vocab_size, **kind)
+        self.next_RV = torch.zeros(rows, model.config.vocab_size, **kind)
         self.graph = self._record() if model.device.type == "cuda" else None
 
     def load(self, cache: Any, logits_RV: Tensor, there_PT: Tensor) -> None:
