@@ -88,13 +88,11 @@ class Generator:
         count, relevant = len(facts[AGE]), {*names, *one.presents}
         for finding in self.library.findings.values():
             share = one.presents.get(finding.id, finding.background)
-            there_N = rng.random(count) < share
-            there_N &= (facts[AGE] >= finding.age[0]) & (facts[AGE] <= finding.age[1])
+            possible_N = (facts[AGE] >= finding.age[0]) & (facts[AGE] <= finding.age[1])
             if finding.sex is not Sex.ANY:
-                there_N &= facts[str(finding.sex)] == 1.0
-            asked_N = (
-                rng.random(count) < ASKED
-            )  # what is absent and written down all the same, so that it tells nothing
+                possible_N &= facts[str(finding.sex)] == 1.0
+            there_N = (rng.random(count) < share) & possible_N
+            asked_N = (rng.random(count) < ASKED) & possible_N  # absent, and written down all the same
             known_N = there_N | asked_N | (finding.id in relevant)
             facts[finding.id] = np.where(known_N, there_N.astype(np.float64), np.nan)
         for finding in self.library.findings.values():
