@@ -1,8 +1,8 @@
 """The knowledge files, read, checked and frozen. Knows what is written there, and judges nobody.
 
-Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score`, `implausible`
-and `condition`; a condition holds its rules. What one file defines, every other may use. A mistake is one error that
-names the file, the record, the key and the reason.
+Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score`, `implausible`,
+`condition`, `panel` and `complaint`; a condition holds its rules. What one file defines, every other may use. A mistake
+is one error that names the file, the record, the key and the reason.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from azr_gym.clinical.criteria import (
     criterion,
     formula,
 )
+from azr_gym.clinical.panels import BadPanel, Complaint, Panel, check, revealed
 from azr_gym.errors import AzrGymError
 
 MALE, FEMALE, PREGNANT, AGE = "male", "female", "pregnant", "age"
@@ -237,12 +238,15 @@ class Library:
     scores: Mapping[str, Score]
     conditions: Mapping[str, Condition]
     vocabulary: Vocabulary
-    names: Mapping[str, Mapping[str, str]]  # by kind ("analyte", "finding", "condition"): the id of every `plain` name
+    names: Mapping[str, Mapping[str, str]]  # by kind, one of `NAMED`: the id of every `plain` name
     longest_finding: int  # words of the longest name of one
     formulas: Mapping[str, Formula]  # of derived numbers and scores
     derived_columns: Mapping[str, Callable[[Columns], Interval]]  # of those, and of reference limits
     implausible: tuple[tuple[Implausible, Criterion], ...]
     checks: tuple[Check, ...]  # every rule, in the order of the conditions' ids
+    panels: Mapping[str, Panel]
+    complaints: Mapping[str, Complaint]
+    reveals: Mapping[str, tuple[str, ...]]  # the facts of every panel: each of one panel alone
 
     def columns(self, facts: Mapping[str, Any], size: int) -> Columns:
         """Facts of a batch, with everything that is derived from them."""
@@ -295,8 +299,9 @@ def _tomls(folder: Traversable) -> Iterator[Traversable]:
 
 KINDS: dict[str, Any] = {
     "source": Source, "analyte": Analyte, "finding": Finding, "derived": Derived, "score": Score,
-    "condition": Condition, "implausible": Implausible,
+    "condition": Condition, "implausible": Implausible, "panel": Panel, "complaint": Complaint,
 }  # fmt: skip
+NAMED = ("analyte", "finding", "condition", "panel", "complaint")  # what people call by more than one name
 
 
 def read(found: Iterable[Traversable]) -> Library:
@@ -430,7 +435,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         for analyte in analytes.values()
         for place, column in enumerate(vocabulary.limits[analyte.id])
     }
-    names = {kind: _names(tables[kind].values(), where[kind]) for kind in ("analyte", "finding", "condition")}
+    names = {kind: _names(tables[kind].values(), where[kind]) for kind in NAMED}
     return Library(
         sources=tables["source"],
         analytes=analytes,
@@ -445,7 +450,19 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         derived_columns=MappingProxyType({**formulas, **limits}),
         implausible=implausible,
         checks=tuple(checks),
+        panels=tables["panel"],
+        complaints=tables["complaint"],
+        reveals=_reveals(tables, where),
     )
+
+
+def _reveals(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[str, str]]) -> Any:
+    """Which facts a panel reveals; panels and complaints have been checked then."""
+    try:
+        check(tables["panel"], tables["complaint"], tables)
+        return revealed(tables["panel"], tables["analyte"], tables["finding"])
+    except BadPanel as error:
+        raise BadKnowledge(f"{where[error.kind][error.record]}: {error}") from None
 
 
 def _read_text(reader: Any, text: str, vocabulary: Vocabulary, place: str) -> Any:
