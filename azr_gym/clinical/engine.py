@@ -272,10 +272,24 @@ class Engine:
 
     def diagnose(self, patients: Sequence[Facts]) -> list[Diagnosis]:
         """Diagnoses with their proofs."""
-        names = sorted({name for facts in patients for name in facts})
-        table = {name: np.array([facts.get(name, np.nan) for facts in patients], np.float64) for name in names}
-        judged = self.judge(self.library.columns(table, len(patients)))
+        judged = self.judge(self._columns(patients))
         return [self._answer(judged, place, facts) for place, facts in enumerate(patients)]
+
+    def conditions(self, patients: Sequence[Facts]) -> list[str | None]:
+        """The ids of the diagnoses alone, without their proofs; None where there is none."""
+        judged = self.judge(self._columns(patients))
+        sure_N = judged.verdict_N == [*Verdict].index(Verdict.DIAGNOSIS)
+        return [self.ids[first] if sure else None for first, sure in zip(judged.first_N, sure_N, strict=True)]
+
+    def _columns(self, patients: Sequence[Facts]) -> Columns:
+        """A column for each fact that is known of anybody. A patient knows few of them."""
+        table: dict[str, NDArray[np.float64]] = {}
+        for place, facts in enumerate(patients):
+            for name, value in facts.items():
+                if name not in table:
+                    table[name] = np.full(len(patients), np.nan)
+                table[name][place] = value
+        return self.library.columns(table, len(patients))
 
     def _answer(self, judged: Judged, place: int, facts: Facts) -> Diagnosis:
         verdict = [*Verdict][judged.verdict_N[place]]

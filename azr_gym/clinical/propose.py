@@ -84,7 +84,7 @@ def _judge(
         return refused(Refusal.LEAKS_DIAGNOSIS, f"the text names the diagnosis: {leak!r}")
     task = CaseTask(Mode.DEDUCTION, frozen(facts), found.condition, (), parsed.question)
     if brief.mode is Mode.ABDUCTION:
-        hidden = hide(task, found, engine)
+        [hidden] = hide([task], [found], engine)
         if hidden is None:
             return refused(Refusal.NOTHING_TO_HIDE, "whatever is left out, the diagnosis stands")
         task = hidden
@@ -111,21 +111,44 @@ def leaks(parsed: Parsed, condition: str, matcher: Matcher) -> str:
     return next((name for name, one in matcher.names.items() if one in wanted and f" {name} " in said), "")
 
 
-def hide(task: CaseTask, found: Diagnosis, engine: Engine) -> CaseTask | None:
-    """Take facts of the proof out, one after the other, until the engine no longer says the condition.
+def hide(tasks: Sequence[CaseTask], found: Sequence[Diagnosis], engine: Engine) -> list[CaseTask | None]:
+    """Take facts of each proof out, one after the other, until the engine no longer says the condition.
 
-    In an order that hangs on the patient alone. None where it says so whatever is left out.
+    In an order that hangs on the patient alone; one call of the engine for all patients. None where it says so whatever
+    is left out.
+
+    Args:
+        tasks: of deduction.
+        found: what the engine says of each: its task's condition.
+        engine: that said it.
     """
+    orders = [_order(task, diagnosis) for task, diagnosis in zip(tasks, found, strict=True)]
+    said = iter(
+        engine.conditions(
+            [
+                {name: value for name, value in task.facts if name not in order[: count + 1]}
+                for task, order in zip(tasks, orders, strict=True)
+                for count in range(len(order))
+            ]
+        )
+    )
+    return [_hidden(task, order, [next(said) for _ in order]) for task, order in zip(tasks, orders, strict=True)]
+
+
+def _order(task: CaseTask, found: Diagnosis) -> list[str]:
+    """The facts of a proof, in the order in which they are taken out."""
     assert found.primary is not None
     grounds = [name for name in found.primary.facts if name not in (AGE, FEMALE, MALE, PREGNANT)]
-    order = sorted(grounds, key=lambda name: hashlib.blake2b(f"{task.id} {name}".encode(), digest_size=8).digest())
-    facts, gone = dict(task.facts), [set(order[: count + 1]) for count in range(len(order))]
-    left = [{name: value for name, value in facts.items() if name not in out} for out in gone]
-    for out, kept, diagnosis in zip(gone, left, engine.diagnose(left), strict=True):
-        if diagnosis.condition != task.condition:
-            removed = frozen({name: facts[name] for name in out})
-            return replace(task, mode=Mode.ABDUCTION, facts=frozen(kept), removed=removed)
-    return None
+    return sorted(grounds, key=lambda name: hashlib.blake2b(f"{task.id} {name}".encode(), digest_size=8).digest())
+
+
+def _hidden(task: CaseTask, order: Sequence[str], said: Sequence[str | None]) -> CaseTask | None:
+    count = next((count for count, condition in enumerate(said, 1) if condition != task.condition), 0)
+    if not count:
+        return None
+    out, facts = order[:count], dict(task.facts)
+    kept = frozen({name: value for name, value in task.facts if name not in out})
+    return replace(task, mode=Mode.ABDUCTION, facts=kept, removed=frozen({name: facts[name] for name in out}))
 
 
 def held_out(task: CaseTask, known: Library) -> bool:

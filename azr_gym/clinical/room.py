@@ -74,7 +74,7 @@ class ClinicalRoom(Room[CaseTask]):
         return propose.held_out(task, self.library) == (split is Split.TEST)
 
     def _hidden(self, task: CaseTask) -> CaseTask | None:
-        return propose.hide(task, self.engine.diagnose([task.whole])[0], self.engine)
+        return propose.hide([task], self.engine.diagnose([task.whole]), self.engine)[0]
 
     def check(self, task: Any) -> CaseTask:
         """The task, if it is a patient whom this engine diagnoses as the task says.
