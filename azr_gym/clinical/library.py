@@ -37,6 +37,7 @@ MALE, FEMALE, PREGNANT, AGE = "male", "female", "pregnant", "age"
 PERSON = (MALE, FEMALE, PREGNANT)  # findings that every patient may have
 BODY = (AGE, "weight_kg", "height_cm")  # numbers that every patient may have
 TIERS = ("very_common", "common", "uncommon", "rare", "very_rare")
+OPPOSITE = {"positive": "negative", "detected": "not detected", "reactive": "not reactive"}  # of a test
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 Range = tuple[float, float]
 
@@ -126,6 +127,13 @@ class Finding:
     sex: Sex = Sex.ANY
     age: Range = (0, 120)
     implies: tuple[str, ...] = ()  # what is there too where this is
+    denied: str = ""  # how a chart says that it is not there, where "no" before its name says it badly
+
+    @property
+    def absence(self) -> str:
+        """How a chart says that it is not there: "no fever", "HBsAg negative"."""
+        start, _, last = self.name.rpartition(" ")
+        return self.denied or (f"{start} {OPPOSITE[last]}" if start and last in OPPOSITE else f"no {self.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,7 @@ class Library:
     conditions: Mapping[str, Condition]
     vocabulary: Vocabulary
     names: Mapping[str, Mapping[str, str]]  # by kind, one of `NAMED`: the id of every `plain` name
+    absences: Mapping[str, str]  # the finding that is not there, of every `plain` way to say so that is more than "no"
     longest_finding: int  # words of the longest name of one
     formulas: Mapping[str, Formula]  # of derived numbers and scores
     derived_columns: Mapping[str, Callable[[Columns], Interval]]  # of those, and of reference limits
@@ -436,6 +445,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         for place, column in enumerate(vocabulary.limits[analyte.id])
     }
     names = {kind: _names(tables[kind].values(), where[kind]) for kind in NAMED}
+    absences = _absences(findings.values(), names["finding"], where["finding"])
     return Library(
         sources=tables["source"],
         analytes=analytes,
@@ -445,6 +455,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         conditions=conditions,
         vocabulary=vocabulary,
         names=MappingProxyType(names),
+        absences=MappingProxyType(absences),
         longest_finding=most_words(names["finding"]),
         formulas=MappingProxyType(formulas),
         derived_columns=MappingProxyType({**formulas, **limits}),
@@ -527,6 +538,15 @@ def _names(records: Iterable[Any], where: Mapping[str, str]) -> Mapping[str, str
                 raise BadKnowledge(f"{where[one.id]}: aliases: {text!r} is a name of {taken[text]} too")
             taken[text] = one.id
     return MappingProxyType(taken)
+
+
+def _absences(records: Iterable[Finding], names: Mapping[str, str], where: Mapping[str, str]) -> dict[str, str]:
+    """The findings whose absence has words of its own, by those words: no finding is called so."""
+    found = {plain(one.absence): one.id for one in records if one.absence != f"no {one.name}"}
+    for text, one in found.items():
+        if text in names:
+            raise BadKnowledge(f"{where[one]}: denied: {text!r} is a name of {names[text]}")
+    return found
 
 
 def mentioned(text: str, names: Mapping[str, str], longest: int) -> list[str]:

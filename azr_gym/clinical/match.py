@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from azr_gym.clinical.case import TRANSLATION
 from azr_gym.clinical.library import Library, mentioned, most_words, plain
+from azr_gym.clinical.values import TRANSLATION
 
 MAX_CHARS = 400  # of a line that is an answer
 CODE = re.compile(r"\b([A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")

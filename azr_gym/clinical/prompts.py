@@ -60,7 +60,7 @@ def chart(known: Library, facts: Mapping[str, float]) -> str:
 def _said(known: Library, facts: Mapping[str, float], kind: Kind) -> Iterator[str]:
     of_kind = [name for name in facts if name in known.findings and known.findings[name].kind is kind]
     yield from (known.findings[name].name for name in of_kind if facts[name] == 1.0)
-    yield from (f"no {known.findings[name].name}" for name in of_kind if facts[name] == 0.0)
+    yield from (known.findings[name].absence for name in of_kind if facts[name] == 0.0)
 
 
 def _measured(known: Library, facts: Mapping[str, float]) -> Iterator[str]:
@@ -163,7 +163,7 @@ def patient(known: Library, facts: Mapping[str, float], style: PromptStyle) -> s
     for name, value in facts.items():
         if name in known.findings:
             finding = known.findings[name]
-            lists.setdefault(HEADINGS[finding.kind].lower(), []).append(finding.name if value else f"no {finding.name}")
+            lists.setdefault(HEADINGS[finding.kind].lower(), []).append(finding.name if value else finding.absence)
     labs = {
         name: f"{amount(known, name, value)} {known.analytes[name].unit}" if name in known.analytes else value
         for name, value in facts.items()

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azr_gym.clinical import prompts
-from azr_gym.clinical.case import Trouble, Unreadable, closed, number_of, parse_case
+from azr_gym.clinical.case import Trouble, closed, parse_case
 from azr_gym.clinical.library import knowledge
+from azr_gym.clinical.values import UnknownUnit, Unreadable, number_of
 from azr_gym.roles import PromptStyle
 
 SEED = """Here is a case for you:
@@ -54,12 +55,37 @@ def test_values_as_they_are_written(text: object, name: str, wanted: float) -> N
     assert number_of(text, knowledge().analytes[name]) == pytest.approx(wanted, rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("called", "text", "name", "wanted"),
+    [
+        ("urea", "40 mg/dL", "bun", 18.66), ("serum urea", "6.5 mmol/L", "bun", 18.21), ("BUN", "40 mg/dL", "bun", 40.0), ("blood urea nitrogen", 40, "bun", 40.0),
+        ("BUN", "0.4 g/L urea", "bun", 18.66), ("D-dimer", "300 ng/mL DDU", "d_dimer", 600.0), ("D-dimer (DDU)", "0.3 mg/L", "d_dimer", 600.0),
+        ("D-dimer", "0.3 ug{DDU}/mL", "d_dimer", 600.0), ("D-dimer", "300 ng/mL (DDU)", "d_dimer", 600.0), ("D-dimer (FEU)", 500, "d_dimer", 500.0),
+        ("D-dimer (FEU)", "300 ng/mL DDU", "d_dimer", 600.0), ("D-dimer", "0.5 ug FEU/mL", "d_dimer", 500.0), ("D-dimer", "500 ng/mL", "d_dimer", 500.0),
+    ],
+)  # fmt: skip
+def test_the_same_unit_of_another_thing_is_another_amount(called: str, text: object, name: str, wanted: float) -> None:
+    assert number_of(text, knowledge().analytes[name], called) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("called", "text", "name"),
+    [
+        ("urea", 40, "bun"), ("urea", "40 (high)", "bun"), ("D-dimer DDU", "250 high", "d_dimer"), ("BUN", "40 pints of urea", "bun"),
+        ("D-dimer", "500 ng/mL FEU, 250 ng/mL DDU", "d_dimer"), ("TSH", "8 bananas", "tsh"),
+    ],
+)  # fmt: skip
+def test_a_unit_that_does_not_say_how_much_it_is_is_unknown(called: str, text: object, name: str) -> None:
+    with pytest.raises(UnknownUnit):
+        number_of(text, knowledge().analytes[name], called)
+
+
 @pytest.mark.parametrize("text", ["", "?", "unknown", "not specified", "pending", "N/A"])
 def test_what_is_not_known_stays_so(text: str) -> None:
     assert number_of(text, knowledge().analytes["tsh"]) is None
 
 
-@pytest.mark.parametrize("text", ["12 bananas", "high", True, "mg/dL"])
+@pytest.mark.parametrize("text", ["12 bananas", "high", True, "mg/dL", 10**400, math.inf, math.nan, f"5-{'9' * 400}"])
 def test_what_is_no_value_is_said_to_be_none(text: object) -> None:
     with pytest.raises(Unreadable):
         number_of(text, knowledge().analytes["tsh"])
@@ -70,6 +96,7 @@ def test_what_is_no_value_is_said_to_be_none(text: object) -> None:
     [
         ("no patient here", Trouble.NO_JSON), ("", Trouble.NO_JSON), ('{"age": 4', Trouble.NO_PERSON), ("{}", Trouble.NO_PERSON), ("{" * 500, Trouble.NO_JSON),
         ('{"age": 40, "sex": "F", "labs": {"TSH": "8 bananas"}}', Trouble.UNKNOWN_UNIT), ('{"age": 40}', Trouble.NO_PERSON),
+        ('{"age": "1,234,567", "sex": "F"}', Trouble.NO_PERSON), ('{"age": 40, "sex": "F", "labs": {"urea": 40}}', Trouble.UNKNOWN_UNIT),
         ('{"age": 40, "sex": "F", "symptoms": ["chest pain", "no chest pain"]}', Trouble.CONTRADICTION), ('{"age": 400, "sex": "F"}', Trouble.NO_PERSON),
     ],
 )  # fmt: skip
@@ -84,12 +111,46 @@ def test_what_is_no_patient_is_told_why(text: str, trouble: Trouble) -> None:
     [
         ("HBsAg: negative", {"hbsag_positive": 0.0}), ("non-smoker", {"smoking": 0.0}), ("ex-smoker", {"smoking": 0.0}),
         ("chest pain not present", {"chest_pain": 0.0}), ("denies chest pain", {"chest_pain": 0.0}), ("severe chest pain, no fever", {"chest_pain": 1.0, "fever": 0.0}),
-        ("chest pain; denied dyspnea", {"chest_pain": 1.0, "dyspnoea": 0.0}), ("history of smoking", {"smoking": 1.0}),
+        ("fever, no urine output", {"fever": 1.0, "anuria_12h": 1.0}), ("no urine output since yesterday", {"anuria_12h": 1.0}),
+        ("no P waves or chest pain", {"absent_p_waves": 1.0, "chest_pain": 0.0}), ("fever, HBsAg not detected", {"hbsag_positive": 0.0}),
+        ("fever, urate crystals in the joint fluid", {"msu_crystals_absent": 0.0}), ("not relieved by rest; cough", {"relieved_by_rest": 0.0}),
+        ("no fever or cough", {"fever": 0.0, "cough": 0.0}), ("chest pain; denied dyspnea", {"chest_pain": 1.0, "dyspnoea": 0.0}), ("history of smoking", {"smoking": 1.0}),
     ],
 )  # fmt: skip
 def test_findings_in_words(text: str, wanted: dict[str, float]) -> None:
     found = parse_case(json.dumps({"age": 50, "sex": "M", "complaint": text}))
     assert {name: found.facts.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_every_finding_is_read_as_charts_say_it(there: bool) -> None:
+    for one in knowledge().findings.values():
+        found = parse_case(json.dumps({"age": 50, "sex": "M", "findings": [one.name if there else one.absence]}))
+        said = {name: value for name, value in found.facts.items() if name in knowledge().findings}
+        assert said == {one.id: float(there)}, one.absence
+
+
+def test_absence_is_said_as_people_say_it() -> None:
+    first = ("a ", "an ", "the ", "no ", "not ", "normal ", "absent ", "relieved ", "worse ", "better ")
+    assert not [one.absence for one in knowledge().findings.values() if one.absence.removeprefix("no ").startswith(first) and one.absence.startswith("no ")]  # fmt: skip
+
+
+def test_a_key_may_say_that_something_is_not_there() -> None:
+    found = parse_case('{"age": 50, "sex": "M", "previous seizures": true, "HBsAg": "negative"}')
+    assert (found.facts["no_previous_seizures"], found.facts["hbsag_positive"]) == (0.0, 0.0)
+
+
+def test_values_may_stand_in_a_list_of_lines() -> None:
+    found = parse_case(
+        '{"age": 50, "sex": "M", "labs": ["TSH 8 mU/L", "Troponin I: <0.01 ng/mL", "BP 150/90", "Urea = 40 mg/dL"]}'
+    )
+    wanted = {"tsh": 8.0, "troponin_i": 0.01, "systolic_bp": 150.0, "diastolic_bp": 90.0, "bun": 18.66}
+    assert {name: found.facts[name] for name in wanted} == pytest.approx(wanted, rel=1e-3)
+
+
+def test_what_a_text_claims_is_no_fact() -> None:
+    said = '{"age": 50, "sex": "M", "symptoms": ["cough"]'
+    assert parse_case(f'{said}, "claimed_diagnosis": "chest pain"}}') == parse_case(f"{said}}}")
 
 
 @given(st.text(max_size=200) | st.text('{}[]",:agesexFM0123456789. -<>/', max_size=200))
@@ -104,7 +165,8 @@ junk = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=1
 
 @given(junk)
 def test_any_json_is_read_or_refused(data: object) -> None:
-    parse_case(json.dumps({"age": 50, "sex": "F", "more": data}))
+    found = parse_case(json.dumps({"age": 50, "sex": "F", "more": data}))
+    assert all(math.isfinite(value) for value in found.facts.values())
 
 
 names = sorted(knowledge().findings)
