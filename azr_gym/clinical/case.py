@@ -60,11 +60,11 @@ def parse_case(text: str, known: Library | None = None) -> Parsed:
     """
     known = known or knowledge()
     if (short := COMPACT.match(text)) is not None:
-        return _Reader(known).compact(short, text[short.end() :])
+        return Reader(known).compact(short, text[short.end() :])
     data = _json(text)
     if not isinstance(data, dict):
         return Parsed(trouble=Trouble.NO_JSON, reason="there is no JSON object: write the patient as one")
-    return _Reader(known).read(data)
+    return Reader(known).read(data)
 
 
 def _json(text: str) -> Any:
@@ -107,7 +107,7 @@ CLAIMS = frozenset(["claimed diagnosis", "diagnosis", "answer", "hidden diagnosi
 MEASURED = re.compile(r"\s*(.+?)\s*[:=\s]\s*([<>~]?\s*\.?\d.*)", re.DOTALL)  # "TSH 8 mU/L"
 
 
-class _Reader:
+class Reader:
     """Fills the facts of one patient."""
 
     def __init__(self, known: Library) -> None:
@@ -117,6 +117,7 @@ class _Reader:
         self.question = ""
 
     def read(self, data: Mapping[str, Any]) -> Parsed:
+        """What stands in a table, with everything that was put before."""
         self.table(data)
         person = AGE in self.facts and FEMALE in self.facts
         self.facts.setdefault(PREGNANT, 0.0)  # whoever is pregnant is said to be
@@ -144,6 +145,7 @@ class _Reader:
         return self.read({})
 
     def table(self, data: Mapping[str, Any]) -> None:
+        """A table of keys and values."""
         for key, value in data.items():
             self.entry(str(key), value)
 
@@ -194,6 +196,7 @@ class _Reader:
                 self.text(value)
 
     def age(self, value: Any) -> None:
+        """An age in years, or in months."""
         found = NUMBER.search(str(value))
         if found is not None:
             months = 12.0 if re.search("month|mo\\b", str(value)) else 1.0
@@ -204,6 +207,7 @@ class _Reader:
         self.notes.append(f"{value!r} is no age in years")
 
     def sex(self, value: Any) -> None:
+        """A sex, by any word for it."""
         found = SEXES.get(plain(str(value)))
         if found is None:
             self.notes.append(f"{value!r} is no sex: write F or M")
@@ -212,6 +216,7 @@ class _Reader:
         self.put(MALE, float(found == MALE))
 
     def pressure(self, value: Any) -> None:
+        """A blood pressure, both of its values."""
         found = re.search(r"(\d{2,3})\s*/\s*(\d{2,3})", str(value))
         if found is None:
             self.notes.append(f"{value!r} is no blood pressure: write 120/80")
@@ -220,6 +225,7 @@ class _Reader:
         self.put("diastolic_bp", float(found[2]))
 
     def measured(self, name: str, value: Any, called: str) -> None:
+        """A value of an analyte, under the name that it goes by there."""
         analyte = self.known.analytes[name]
         try:
             amount = number_of(value, analyte, called)

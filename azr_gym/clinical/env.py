@@ -67,6 +67,19 @@ class ClinicalCaseEnv(TaskEnv):
     `ambiguous`, `insufficient`, `no_diagnosis`, `leaks_diagnosis`, `nothing_to_hide` (abduction), `duplicate`,
     `held_out` (one skeleton in eight: the condition, what is there, which values are high or low).
 
+    ## FHIR
+
+    Patients go out and come in as FHIR R4 bundles (`pip install 'azr-gym[fhir]'` to write them; models of R4B, which is
+    R4 in all that is used). Measurements carry LOINC codes and UCUM units, findings a text and a code of this project's
+    own; none of SNOMED CT. Units that are known are converted, and what could not be read is listed in `notes`:
+
+    ```python
+    from azr_gym.clinical.fhir import from_bundle, to_bundle
+
+    bundle = to_bundle({"age": 45.0, "female": 0.0, "male": 1.0, "fatigue": 1.0, "tsh": 8.0})
+    print(from_bundle(bundle.model_dump_json()).facts)
+    ```
+
     ## Arguments
 
     | name | default | |

@@ -75,22 +75,23 @@ def number_of(value: object, analyte: Analyte, called: str = "") -> float | None
         Unreadable: it is no such value.
         UnknownUnit: its unit is unknown.
     """
-    if isinstance(value, bool):
-        raise Unreadable("true or false is no number")
+    unit = ""
     if isinstance(value, list):
         value = value[-1] if value else ""
     if isinstance(value, dict):
-        unit = value.get("unit") or value.get("units") or ""
-        value = f"{value.get('value', '')} {unit}"
+        unit = str(value.get("unit") or value.get("units") or "")
+        value = value.get("value", "")
+    if isinstance(value, bool):
+        raise Unreadable("true or false is no number")
     if isinstance(value, int | float):
-        return _scaled(float(value) if abs(value) < LARGEST else math.inf, "", analyte, called)
-    text = unicodedata.normalize("NFKC", str(value).translate(TRANSLATION)).strip()
+        return scaled(float(value) if abs(value) < LARGEST else math.inf, unit, analyte, called)
+    text = unicodedata.normalize("NFKC", f"{value} {unit}".translate(TRANSLATION)).strip()
     if plain(text) in UNKNOWN:
         return None
     if plain(text) == "normal":
         return sum(analyte.reference) / 2
     if (both := RANGE.match(text)) is not None and float(both[2]) > float(both[1]):
-        return _scaled((float(both[1]) + float(both[2])) / 2, text[both.end() :], analyte, called)
+        return scaled((float(both[1]) + float(both[2])) / 2, text[both.end() :], analyte, called)
     found = NUMBER.search(text)
     if found is None:
         raise Unreadable(f"{text!r} is no number")
@@ -101,7 +102,7 @@ def number_of(value: object, analyte: Analyte, called: str = "") -> float | None
             rest = powered
         else:
             amount *= 10.0 ** min(int(found[2]), 30)
-    return _scaled(amount, rest, analyte, called)
+    return scaled(amount, rest, analyte, called)
 
 
 def amount_of(found: re.Match[str]) -> float:
@@ -112,16 +113,22 @@ def amount_of(found: re.Match[str]) -> float:
 
 
 def _unit(text: str) -> str:
-    return re.sub(r"[\s*^]", "", text.translate(TRANSLATION).casefold().replace("per", "/"))
+    return re.sub(r"[\s*^\[\]]", "", text.translate(TRANSLATION).casefold().replace("per", "/"))
 
 
-def _scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
-    """An amount with the text after it, in the analyte's own unit."""
+def scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
+    """An amount with the text after it, in the analyte's own unit.
+
+    Raises:
+        Unreadable: it is not finite.
+        UnknownUnit: the text is no unit of the analyte.
+    """
     if not math.isfinite(amount):
         raise Unreadable("that is no finite number")
     kind = _kind(rest, analyte) or _kind(called, analyte)
-    bare = re.sub(rf"\{{?\b{re.escape(kind)}\b\}}?", " ", rest, flags=re.IGNORECASE) if kind else rest
-    written = re.split(r"[(;\[]|\s(?:and|on|at|with)\s", bare.strip())[0].strip(" .,+")
+    bare = re.sub(rf"\b{re.escape(kind)}\b", " ", rest, flags=re.IGNORECASE) if kind else rest
+    bare = ANNOTATION.sub(" ", bare).strip()
+    written = re.split(r"[(;]|\s\[|^\[|\s(?:and|on|at|with)\s", bare)[0].strip(" .,+")
     unit = "" if plain(written) in REMARKS else _unit(written)
     low, high = analyte.limits
     if analyte.unit == "Cel":
