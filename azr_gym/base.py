@@ -23,7 +23,7 @@ class TaskEnv(gym.Env[str, str]):
 
     Args:
         room: the domain.
-        render_mode: "ansi" (coloured text), "rgb_array" (the same as a picture), or None.
+        render_mode: "ansi" (coloured text), "rgb_array" (a picture: the same, or what the room draws), or None.
         **options: see `azr_gym.game.Play`.
 
     Raises:
@@ -112,6 +112,7 @@ def draw(game: Game[Any], episode: Episode[Any], mode: str) -> str | np.ndarray[
     """Render an episode."""
     from . import render
 
-    shown = episode.task if episode.task is not None else episode.brief
-    scene = game.room.scene(shown, episode.text, episode.verdict, episode.over)
-    return render.ansi(scene) if mode == "ansi" else render.picture(scene)
+    room, shown = game.room, episode.task if episode.task is not None else episode.brief
+    if mode == "rgb_array":
+        return room.picture(shown, episode.text, episode.verdict, episode.over)  # type: ignore[no-any-return]
+    return render.ansi(room.scene(shown, episode.text, episode.verdict, episode.over))

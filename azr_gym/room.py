@@ -170,6 +170,12 @@ class Room(ABC, Generic[T]):
             shown += [Section("answer", text), Section(verdict.outcome, verdict.reason, good=verdict_is_good(verdict))]
         return shown
 
+    def picture(self, shown: T | Brief[T], text: str | None, verdict: Verdict[T] | None, over: bool) -> Any:
+        """The same as a picture, uint8 (height, width, 3). Override this where a person expects to see one."""
+        from .render import picture
+
+        return picture(self.scene(shown, text, verdict, over))
+
     def check(self, task: Any) -> T:
         """The task, if it is one of this room's.
 

@@ -87,7 +87,7 @@ class ClinicalCaseEnv(TaskEnv):
     | `role`, `mode`, `pool`, `split`, `reward`, `solver`, ... | | as `CodeTriplet-v0`; splits: `"train"`, `"test"` |
     | `credit` | `"exact"` | or `"hierarchical"` |
     | `conditions` | `()` | ids of the conditions that generated patients have; none named: all |
-    | `render_mode` | `None` | `"ansi"`, `"rgb_array"` |
+    | `render_mode` | `None` | `"ansi"`; `"rgb_array"`: the patient's chart, uint8 (820, 1200, 3) |
 
     ## Versions
 

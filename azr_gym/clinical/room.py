@@ -110,6 +110,15 @@ class ClinicalRoom(Room[CaseTask]):
             return CaseTask(task.mode, task.facts, other.condition, (), task.question)
         return CaseTask(task.mode, task.facts, task.condition, other.removed, task.question)
 
+    def picture(self, shown: Any, text: str | None, verdict: Verdict[Any] | None, over: bool) -> Any:
+        """A patient's chart; of an accepted proposal its patient's. Everything else is drawn as text."""
+        from azr_gym.clinical import chart
+
+        task = verdict.task if isinstance(shown, Brief) and verdict is not None else shown
+        if not isinstance(task, CaseTask):
+            return super().picture(shown, text, verdict, over)
+        return chart.draw(self.library, chart.of(self.library, task, text, verdict, over))
+
     def propose_prompt(self, brief: Brief[CaseTask], style: PromptStyle) -> str:
         """What a proposer reads."""
         return prompts.propose(self.library, brief, style)
