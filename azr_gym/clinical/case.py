@@ -101,6 +101,11 @@ SEXES = {
     **dict.fromkeys(["f", "female", "woman", "girl"], FEMALE),
     **dict.fromkeys(["m", "male", "man", "boy"], MALE),
 }
+BODY_NAMES = {"weight": "weight_kg", "weight kg": "weight_kg", "height": "height_cm", "height cm": "height_cm"}
+BODY_UNITS = {
+    "weight_kg": {"": 1.0, "kg": 1.0, "g": 0.001, "lb": 0.45359237, "lbs": 0.45359237},  # the international pound, 1959
+    "height_cm": {"": 1.0, "cm": 1.0, "m": 100.0, "mm": 0.1},
+}
 PRESSURE = frozenset(["bp", "blood pressure"])
 QUESTION = frozenset(["prompt", "question", "task"])
 CLAIMS = frozenset(["claimed diagnosis", "diagnosis", "answer", "hidden diagnosis", "label"])  # are no facts
@@ -138,6 +143,8 @@ class Reader:
                 name, _, value = part.partition(" ")
                 if sign in ("+", "-") and plain(part) in self.findings:
                     self.put(self.findings[plain(part)], float(sign == "+"))
+                elif plain(name) in BODY_NAMES and value:
+                    self.size(BODY_NAMES[plain(name)], value)
                 elif plain(name) in self.analytes and value:
                     self.measured(self.analytes[plain(name)], value, name)
                 else:
@@ -164,6 +171,8 @@ class Reader:
             self.put(PREGNANT, float(truth(value) or 0))
         elif key in PRESSURE:
             self.pressure(value)
+        elif key in BODY_NAMES:
+            self.size(BODY_NAMES[key], value)
         elif key in self.analytes:
             self.measured(self.analytes[key], value, called)
         elif (found := self.named(key)) is not None and not isinstance(value, dict | list):
@@ -214,6 +223,15 @@ class Reader:
             return
         self.put(FEMALE, float(found == FEMALE))
         self.put(MALE, float(found == MALE))
+
+    def size(self, name: str, value: Any) -> None:
+        """How heavy or tall somebody is."""
+        found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*([a-z]*)\s*", str(value).casefold())
+        factor = BODY_UNITS[name].get(found[2]) if found is not None else None
+        if found is None or factor is None:
+            self.notes.append(f"{value!r} is no {name.partition('_')[0]}: write 80 kg, or 175 cm")
+        else:
+            self.put(name, float(found[1]) * factor)
 
     def pressure(self, value: Any) -> None:
         """A blood pressure, both of its values."""

@@ -194,3 +194,22 @@ def test_a_written_patient_is_read_back(
 def test_what_is_implied_is_there_too() -> None:
     assert closed({"epigastric_pain": 1.0}, knowledge())["abdominal_pain"] == 1.0
     assert "abdominal_pain" not in closed({"epigastric_pain": 0.0}, knowledge())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"age": 40, "sex": "M", "weight": "110 kg", "height": "1.75 m"}', '{"age": 40, "sex": "M", "labs": {"weight_kg": 110.0, "height_cm": 175}}',
+        "40 M\\nheight_cm 175, weight_kg 110",
+    ],
+)  # fmt: skip
+def test_how_heavy_and_how_tall_somebody_is(text: str) -> None:
+    facts = parse_case(text).facts
+    assert (facts["weight_kg"], facts["height_cm"]) == (110.0, 175.0)
+    assert parse_case(text).notes == ()
+
+
+def test_a_weight_that_is_none_is_said_to_be_none() -> None:
+    found = parse_case('{"age": 40, "sex": "M", "weight": "12 stone"}')
+    assert "weight_kg" not in found.facts
+    assert found.notes == ("'12 stone' is no weight: write 80 kg, or 175 cm",)
