@@ -200,7 +200,7 @@ def test_what_is_implied_is_there_too() -> None:
     "text",
     [
         '{"age": 40, "sex": "M", "weight": "110 kg", "height": "1.75 m"}', '{"age": 40, "sex": "M", "labs": {"weight_kg": 110.0, "height_cm": 175}}',
-        "40 M\\nheight_cm 175, weight_kg 110",
+        "40 M\nheight_cm 175, weight_kg 110",
     ],
 )  # fmt: skip
 def test_how_heavy_and_how_tall_somebody_is(text: str) -> None:
