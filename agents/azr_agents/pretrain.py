@@ -29,7 +29,7 @@ from azr_gym.code.generate import LEVELS
 from azr_gym.errors import BadArgument
 from azr_gym.roles import Role
 
-from .corpus import examples
+from .corpus import MODULES, source
 from .tokenizer import MIN_VOCAB, train_tokenizer
 
 BUCKET = 32  # batches are padded to a multiple of it
@@ -66,16 +66,18 @@ class Recipe:
 
     Attributes:
         size: a name of `SIZES`.
+        env: id of the environment that the base is to play.
         levels: of the generator; each equally often, so a level that is named twice comes twice as often.
         examples: how many are made.
         epochs: how often they are read, in another order each time.
         batch_tokens: tokens of a step, padding included.
-        vocab_size: of the tokenizer.
+        vocab_size: of the tokenizer; the names that an environment has come on top.
         context: most tokens of a prompt and its reply, for whoever uses the model.
         seed: of the examples, their order and the weights.
     """
 
     size: str = "xs"
+    env: str = "CodeTriplet-v0"
     levels: tuple[int, ...] = (1, 2, 2, 3)
     examples: int = 4_000_000
     epochs: int = 1
@@ -87,6 +89,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise BadArgument(f"size must be one of {list(SIZES)}, not {self.size!r}")
+        if self.env not in MODULES:
+            raise BadArgument(f"env must be one of {list(MODULES)}, not {self.env!r}")
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise BadArgument(f"levels must be some of {LEVELS}, not {self.levels!r}")
         if min(self.examples, self.epochs) < 1 or self.batch_tokens < MAX_LENGTH or self.vocab_size < MIN_VOCAB:
@@ -111,8 +115,10 @@ class Corpus:
 def make_tokenizer(recipe: Recipe) -> Any:
     """The tokenizer of a recipe."""
     count = min(recipe.examples, 12_000)
-    some = itertools.islice(examples(np.random.default_rng([recipe.seed, 0]), recipe.levels), count)
-    return train_tokenizer((one.prompt + one.answer for one in some), recipe.vocab_size, recipe.context)
+    made = source(recipe.env)
+    some = itertools.islice(made.examples(np.random.default_rng([recipe.seed, 0]), recipe.levels), count)
+    texts = (one.prompt + one.answer for one in some)
+    return train_tokenizer(texts, recipe.vocab_size, recipe.context, made.SPLIT, made.words())
 
 
 def make_corpus(recipe: Recipe, tokenizer: Any, processes: int = 1, tick: Tick | None = None) -> Corpus:
@@ -144,7 +150,8 @@ def _parallel(jobs: Sequence[tuple[Any, ...]], processes: int) -> Iterator[Corpu
 
 def _shard(job: tuple[Recipe, Any, int, int]) -> Corpus:
     recipe, tokenizer, number, count = job
-    made = list(itertools.islice(examples(np.random.default_rng([recipe.seed, 1, number]), recipe.levels), count))
+    rng = np.random.default_rng([recipe.seed, 1, number])
+    made = list(itertools.islice(source(recipe.env).examples(rng, recipe.levels), count))
     turns = [[(one.prompt, one.answer), *one.more] for one in made]
     texts = list(chain.from_iterable(chain.from_iterable(turns)))
     encoded = iter([found.ids for found in tokenizer.backend_tokenizer.encode_batch(texts)])

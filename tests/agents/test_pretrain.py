@@ -42,7 +42,7 @@ from azr_gym.errors import BadArgument
 from azr_gym.roles import Role
 
 torch.set_num_threads(1)
-TOY = Recipe("xs", (1,), examples=400, batch_tokens=1152, vocab_size=300, context=512, seed=3)
+TOY = Recipe("xs", levels=(1,), examples=400, batch_tokens=1152, vocab_size=300, context=512, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,7 @@ def test_the_same_recipe_gives_the_same_weights(base: SimpleNamespace, tmp_path:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"size": "xxl"}, "'xs', 's', 'm', 'l'"), ({"examples": 0}, "above 0"), ({"epochs": 0}, "above 0"), ({"batch_tokens": MAX_LENGTH - 1}, "at least 384"),
+        ({"env": "Chess-v0"}, "ClinicalCase-v0"), ({"size": "xxl"}, "'xs', 's', 'm', 'l'"), ({"examples": 0}, "above 0"), ({"epochs": 0}, "above 0"), ({"batch_tokens": MAX_LENGTH - 1}, "at least 384"),
         ({"levels": ()}, "levels"), ({"levels": (0,)}, "levels"), ({"levels": (1, 6)}, "1, 2, 3, 4, 5"), ({"vocab_size": 200}, "260"),
     ],
     ids=str,

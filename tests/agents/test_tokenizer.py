@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from azr_agents.corpus import examples
+from azr_agents.corpus_code import examples
 from azr_agents.tokenizer import END, MIN_VOCAB, PAD, THINK, THOUGHT, train_tokenizer
 
 TEXTS = [one.prompt + one.answer for one in itertools.islice(examples(np.random.default_rng(0), (1, 2, 3)), 600)]

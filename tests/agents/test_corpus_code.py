@@ -1,4 +1,4 @@
-"""What a base reads: each prompt as the environment words it, each answer one that the environment takes."""
+"""What a base of the code room reads: each prompt as the environment words it, each answer one that the environment takes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from azr_agents import corpus
-from azr_agents.corpus import PAIRS, Example, examples
+from azr_agents import corpus_code as corpus
+from azr_agents.corpus import Example
+from azr_agents.corpus_code import PAIRS, examples
 from azr_agents.tokenizer import THINK, THOUGHT
 from azr_gym.code.normal import held_out
 from azr_gym.code.triplet import CodeTask, InductionTask, Mode, Triplet
@@ -75,7 +76,7 @@ def task_of(one: Example) -> CodeTask:
 def references_of(one: Example) -> list[Triplet]:
     """The references that a proposer's example shows. Their outputs are not shown: any will do."""
     shown = [piece.rpartition("\n") for piece in one.prompt.split("\n\n")[:-1]]
-    return [Triplet(one.mode, program, call[2:-1], "0") for program, _, call in shown]
+    return [Triplet(Mode(one.mode), program, call[2:-1], "0") for program, _, call in shown]
 
 
 def programs(one: Example) -> set[str]:
@@ -170,7 +171,7 @@ def test_a_proposer_sees_no_one_or_two_references_and_not_its_own_program() -> N
             shown = references_of(one)
             count[len(shown)] += 1
             program, _, call = one.answer.rpartition("\n")
-            own = Triplet(one.mode, program, call[2:-1], "0")
+            own = Triplet(Mode(one.mode), program, call[2:-1], "0")
             assert own.key not in [reference.key for reference in shown]
     assert set(count) == {0, 1, 2}
     assert min(count.values()) > 0.25 * sum(count.values())

@@ -1,0 +1,98 @@
+"""What a small base of the code room reads: its generator's programs, worded as the room words its prompts.
+
+Every program gives six examples, one for each role in each mode. Some answers think first: between think tags, the
+values that the program computes on the way, operation by operation; in abduction from the output backwards.
+
+Deduction and abduction go on after their answer: more calls of the same program, each with its answer. A small model
+learns what an operation does from answers, and a program that is read once for many of them teaches several times as
+much in the same number of tokens. Answers that think go on longest: each line of a thought is an operation's answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from azr_gym.code import prompts
+from azr_gym.code.generate import Sample, sample
+from azr_gym.code.room import mixed
+from azr_gym.code.triplet import InductionTask, Mode, Triplet
+from azr_gym.roles import PromptStyle, Role
+from azr_gym.room import Brief
+
+from .corpus import Example
+from .tokenizer import CODE, THINK, THOUGHT
+
+COMPACT = PromptStyle.COMPACT
+THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the way
+MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
+PAIRS = (6, 10)  # of an induction task
+PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
+MORE, MORE_THOUGHT = 2, 5  # further calls of a program, at most, where answers do not think and where they do
+SPLIT = CODE
+
+
+def words() -> list[str]:
+    """None: programs are made of few words, which merges find."""
+    return []
+
+
+def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
+    """Examples without end, of training programs only. A function of the generator's state.
+
+    Args:
+        rng: a numpy generator.
+        levels: of `azr_gym.code.generate.sample`; each equally often, so name one twice to have it twice as often.
+    """
+    shown: deque[Triplet] = deque(maxlen=32)  # what references are drawn from
+    while True:
+        pairs = int(rng.choice(PAIRS))
+        made = sample(rng, level=int(rng.choice(levels)), n_inputs=pairs, operations=True)
+        triplet = Triplet.of(Mode.DEDUCTION, made.source, made.inputs[0], made.outputs[0])
+        for example in _examples(rng, made, triplet, shown):
+            if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:
+                yield example
+        shown.append(triplet)
+
+
+def _examples(rng: np.random.Generator, made: Sample, triplet: Triplet, shown: Sequence[Triplet]) -> Iterator[Example]:
+    for mode in (Mode.DEDUCTION, Mode.ABDUCTION):
+        yield _solved(made, mode, rng.random() < THOUGHT_SHARE)
+        task = Triplet(mode, triplet.program, triplet.arguments, triplet.output)
+        asked = prompts.propose(Brief(mode, _references(rng, shown)), 0, COMPACT)
+        yield Example(Role.PROPOSE, mode, asked, prompts.proposal(task.program, task.arguments, COMPACT))
+    if pairs := mixed(list(zip(made.inputs, made.outputs, strict=True))):
+        message = prompts.ANY_HINT if rng.random() < 0.5 else ""
+        induction = InductionTask.of(made.source, pairs, message)
+        yield Example(Role.SOLVE, Mode.INDUCTION, prompts.solve(induction, COMPACT), f" {made.source}")
+        inputs = [arguments for arguments, _ in induction.pairs]
+        asked = prompts.propose(Brief(Mode.INDUCTION, subject=triplet), len(inputs), COMPACT)
+        yield Example(Role.PROPOSE, Mode.INDUCTION, asked, prompts.inputs_proposal(inputs, prompts.ANY_HINT, COMPACT))
+
+
+def _references(rng: np.random.Generator, shown: Sequence[Triplet]) -> tuple[Triplet, ...]:
+    count = min(len(shown), int(rng.integers(MAX_REFERENCES + 1)))
+    return tuple(dict.fromkeys(shown[int(rng.integers(len(shown)))] for _ in range(count)))
+
+
+def _solved(made: Sample, mode: Mode, thinking: bool) -> Example:
+    """Calls of a program, one after the other."""
+    turns = []
+    for place in range(min(len(made.inputs), 1 + (MORE_THOUGHT if thinking else MORE))):
+        task = Triplet.of(mode, made.source, made.inputs[place], made.outputs[place])
+        thought = _thought(made.traces[place], mode) if thinking else ""
+        turns.append((prompts.solve(task, COMPACT), f"{thought} {prompts.answer(task, COMPACT)}"))
+    (prompt, answer), *others = turns
+    return Example(
+        Role.SOLVE, mode, prompt, answer, tuple((asked.removeprefix(made.source), said) for asked, said in others)
+    )
+
+
+def _thought(trace: Sequence[tuple[str, object]], mode: Mode) -> str:
+    """The values on the way to the output, or back from it; nothing where there is no way."""
+    steps = [f"{name} = {value!r}" for name, value in trace[:-1]]
+    if not steps:
+        return ""
+    return f"{THINK}{chr(10).join(steps if mode is Mode.DEDUCTION else reversed(steps))}{THOUGHT}"
