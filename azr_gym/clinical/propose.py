@@ -139,7 +139,8 @@ def _order(task: CaseTask, found: Diagnosis) -> list[str]:
     """The facts of a proof, in the order in which they are taken out."""
     assert found.primary is not None
     grounds = [name for name in found.primary.facts if name not in (AGE, FEMALE, MALE, PREGNANT)]
-    return sorted(grounds, key=lambda name: hashlib.blake2b(f"{task.id} {name}".encode(), digest_size=8).digest())
+    seed = task.id
+    return sorted(grounds, key=lambda name: hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest())
 
 
 def _hidden(task: CaseTask, order: Sequence[str], said: Sequence[str | None]) -> CaseTask | None:
