@@ -20,7 +20,7 @@ from .room import Room
 from .spaces import Prompt
 
 _NUMBERS = (int, float, bool)
-_PLURAL = {"tasks": "task", "references": "references", "programs": "program"}
+_PLURAL = {"tasks": "task", "references": "references", "programs": "program", "rules": "rule"}
 
 
 class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any]]):

@@ -7,13 +7,15 @@ from .case import Parsed, parse_case
 from .engine import Diagnosis, Engine, diagnose, explain
 from .library import BadKnowledge, Library, knowledge
 from .propose import Refusal
-from .task import CaseTask, Mode
+from .task import CaseTask, ClinicalTask, InductionTask, Mode
 
 __all__ = [
     "BadKnowledge",
     "CaseTask",
+    "ClinicalTask",
     "Diagnosis",
     "Engine",
+    "InductionTask",
     "Library",
     "Mode",
     "Parsed",

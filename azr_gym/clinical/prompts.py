@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from azr_gym.clinical.engine import Verdict
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Kind, Library
-from azr_gym.clinical.task import CaseTask, Mode
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Kind, Library, plain
+from azr_gym.clinical.task import MAX_MESSAGE_CHARS, N_PAIRS, CaseTask, ClinicalTask, Facts, InductionTask, Mode
 from azr_gym.roles import PromptStyle
 from azr_gym.room import Brief
 
@@ -28,6 +30,12 @@ OTHER = {
     Verdict.IMPLAUSIBLE: "there is no such patient: {}",
 }
 OTHER_DIAGNOSIS = "that patient has something else"
+ANY_HINT = "Work out the rule."  # of a baseline that proposes induction tasks
+RIGHT_RULE = "that rule gives every hidden label"
+OTHER_LABELS = "the rule does not give every hidden label"
+UNSETTLED = "whether a hidden patient meets the rule is not settled: it looks at something that is not known"
+NO_RULE = "no rule could be read: write one in the grammar that was shown"
+TWO_RULES = "two rules that differ: give one"
 
 
 def amount(known: Library, name: str, value: float) -> str:
@@ -91,8 +99,11 @@ def compact(known: Library, facts: Mapping[str, float]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def solve(known: Library, task: CaseTask, style: PromptStyle) -> str:
+def solve(known: Library, task: ClinicalTask, style: PromptStyle) -> str:
     """What a solver reads. The key of the task is not looked at."""
+    if isinstance(task, InductionTask):
+        return _induction(known, task, style)
+    assert isinstance(task, CaseTask)
     facts = dict(task.facts)
     if style is PromptStyle.COMPACT:
         asked = f"\n{task.condition} ?" if task.mode is Mode.ABDUCTION else "\n?"
@@ -118,8 +129,51 @@ FORM = (
 )
 
 
-def propose(known: Library, brief: Brief[CaseTask], style: PromptStyle) -> str:
+GRAMMAR = (
+    "A rule speaks of facts by the names below. It joins findings and comparisons (<, <=, >, >=, ==, !=) with and, or, "
+    "not, and at_least(n, ...); uln(x) and lln(x) are the ends of the reference interval of x. Rules look like these:\n"
+    "fever and not cough\n"
+    "age >= 65 or lactate > 2 * uln(lactate)\n"
+    "at_least(2, fever, heart_rate > 90, leukocytes > 12)\n"
+)
+
+
+def _induction(known: Library, task: InductionTask, style: PromptStyle) -> str:
+    if style is PromptStyle.COMPACT:
+        shown = "".join(f"{compact(known, dict(facts))}\n= {_label(label)}\n" for facts, label in task.shown)
+        return f"{shown}{_remark(task.message)}? ="
+    charts = "\n\n".join(
+        f"{number}. {chart(known, dict(facts))}\nLabel: {_label(label)}"
+        for number, (facts, label) in enumerate(task.shown, 1)
+    )
+    message = f"Whoever chose the patients says of the rule:\n\n{task.message}\n\n" if task.message else ""
+    return (
+        "Patients were labelled by a hidden rule: true where they meet it, false where they do not.\n\n"
+        f"{charts}\n\n{message}{GRAMMAR}\nNames: {_named(known, task.shown)}.\n\n"
+        f"Write a rule that gives these labels, and the right ones for {len(task.hidden)} other patients who are not "
+        "shown. Think it through first if you like; then put the rule between <answer> and </answer>.\n"
+    )
+
+
+def _label(label: bool) -> str:
+    return "true" if label else "false"
+
+
+def _named(known: Library, pairs: Sequence[tuple[Facts, bool]]) -> str:
+    """The names that a rule may use for what is known of some patients, and what they stand for."""
+    names = sorted({name for facts, _ in pairs for name, _ in facts})
+    said = ((name, known.called(name)) for name in names)
+    return ", ".join(name if plain(name) == plain(called) else f"{name} ({called})" for name, called in said)
+
+
+def _remark(message: str) -> str:
+    return f"# {' '.join(message.split())}\n" if message else ""
+
+
+def propose(known: Library, brief: Brief[Any], style: PromptStyle) -> str:
     """What a proposer reads."""
+    if brief.mode is Mode.INDUCTION:
+        return _propose_inputs(brief.subject, style)
     if style is PromptStyle.COMPACT:
         shown = "".join(f"{compact(known, one.whole)}\n\n" for one in brief.references)
         return f"{shown}# {brief.mode}\n"
@@ -142,8 +196,30 @@ def propose(known: Library, brief: Brief[CaseTask], style: PromptStyle) -> str:
     )
 
 
-def answer(known: Library, task: CaseTask, style: PromptStyle) -> str:
+def _propose_inputs(rule: str, style: PromptStyle) -> str:
+    if style is PromptStyle.COMPACT:
+        return f"{rule}\n\n# induction {N_PAIRS}\n"
+    half = N_PAIRS // 2
+    return (
+        f"Here is a rule about patients.\n\n{rule}\n\n"
+        f"Invent {N_PAIRS} patients and a message. Another model will see your message and the first {half} patients, "
+        f"with labels that say whether each meets the rule, and must write the rule; it is tested on the other {half}. "
+        "The best task is one that it solves sometimes, and not always.\n\n"
+        f'Write a JSON object between <answer> and </answer>, with "patients", a list of {N_PAIRS} patients, and '
+        f'"message", a hint in words of at most {MAX_MESSAGE_CHARS} characters. Each patient is a JSON object. {FORM}\n'
+        "What makes it a task:\n"
+        "- Every patient could exist, and no two are the same.\n"
+        "- What is known of a patient settles whether the rule is met.\n"
+        f"- Among the first {half}, and among the last {half}, some meet it and some do not.\n"
+        "- The message does not give the rule away.\n"
+    )
+
+
+def answer(known: Library, task: ClinicalTask, style: PromptStyle) -> str:
     """A right answer, as a solver would write it."""
+    if isinstance(task, InductionTask):
+        return task.rule if style is PromptStyle.COMPACT else f"<answer>{task.rule}</answer>"
+    assert isinstance(task, CaseTask)
     if task.mode is Mode.DEDUCTION:
         said = task.condition if style is PromptStyle.COMPACT else known.conditions[task.condition].name
         return said if style is PromptStyle.COMPACT else f"<answer>{said}</answer>"
@@ -152,10 +228,21 @@ def answer(known: Library, task: CaseTask, style: PromptStyle) -> str:
 
 def patient(known: Library, facts: Mapping[str, float], style: PromptStyle) -> str:
     """A patient as a proposer would write it."""
-    import json
-
     if style is PromptStyle.COMPACT:
         return compact(known, facts)
+    return f"<answer>{json.dumps(_record(known, facts), ensure_ascii=False)}</answer>"
+
+
+def inputs_proposal(known: Library, patients: Sequence[Facts], message: str, style: PromptStyle) -> str:
+    """Patients and a message, as a proposer would write them."""
+    if style is PromptStyle.COMPACT:
+        return "\n".join([*(compact(known, dict(facts)) for facts in patients), _remark(message).rstrip()])
+    data = {"patients": [_record(known, dict(facts)) for facts in patients], "message": message}
+    return f"<answer>{json.dumps(data, ensure_ascii=False)}</answer>"
+
+
+def _record(known: Library, facts: Mapping[str, float]) -> dict[str, object]:
+    """A patient as JSON data."""
     data: dict[str, object] = {"age": facts[AGE], "sex": "F" if facts.get(FEMALE) else "M"}
     if facts.get(PREGNANT):
         data["pregnant"] = True
@@ -169,4 +256,4 @@ def patient(known: Library, facts: Mapping[str, float], style: PromptStyle) -> s
         for name, value in facts.items()
         if name not in known.findings and name not in (AGE, FEMALE, MALE, PREGNANT)
     }
-    return f"<answer>{json.dumps(data | lists | ({'labs': labs} if labs else {}), ensure_ascii=False)}</answer>"
+    return data | lists | ({"labs": labs} if labs else {})

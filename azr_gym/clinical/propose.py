@@ -13,7 +13,7 @@ from azr_gym.clinical.engine import Verdict as Engines
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Library, plain
 from azr_gym.clinical.match import Matcher, spelt
 from azr_gym.clinical.solve import other, read_patient
-from azr_gym.clinical.task import CaseTask, Mode, frozen
+from azr_gym.clinical.task import CaseTask, ClinicalTask, Mode, frozen
 from azr_gym.roles import Outcome
 from azr_gym.room import Brief, Verdict
 
@@ -21,9 +21,10 @@ HELD_OUT_SHARE = 8  # one skeleton in so many is kept aside for tests
 
 
 class Refusal(StrEnum):
-    """Why a patient is not a task. The first two are malformed: nothing was there to be checked."""
+    """Why a proposal is not a task. The first two are malformed: nothing was there to be checked."""
 
     MALFORMED = "malformed"  # no JSON object, or neither age nor sex in it
+    NO_MESSAGE = "no_message"  # induction
     CONTRADICTION = "contradiction"  # a fact is given twice, and not alike
     UNKNOWN_UNIT = "unknown_unit"
     IMPLAUSIBLE = "implausible"  # no such patient can be; the reason says why
@@ -34,6 +35,13 @@ class Refusal(StrEnum):
     NOTHING_TO_HIDE = "nothing_to_hide"  # abduction: who the patient is makes the diagnosis
     DUPLICATE = "duplicate"  # the pool holds it
     HELD_OUT = "held_out"  # its skeleton is kept aside for tests
+    WRONG_COUNT = "wrong_count"  # induction: not as many patients as were asked for
+    REPEATED_PATIENT = "repeated_patient"  # induction: two of them are the same
+    UNDECIDED = "undecided"  # induction: whether a patient meets the rule is not settled
+    ONE_LABEL = "one_label"  # induction: a half of the patients is all true or all false
+    TOO_LONG = "too_long"  # induction: the message, or a patient
+    FORBIDDEN = "forbidden"  # induction: control characters in the message
+    MESSAGE_CONTAINS_RULE = "message_contains_rule"
 
 
 TROUBLES = {
@@ -47,8 +55,8 @@ ENGINE = {
 
 
 def read(
-    briefs: Sequence[Brief[CaseTask]], texts: Sequence[str], engine: Engine, matcher: Matcher
-) -> list[Verdict[CaseTask]]:
+    briefs: Sequence[Brief[ClinicalTask]], texts: Sequence[str], engine: Engine, matcher: Matcher
+) -> list[Verdict[ClinicalTask]]:
     """Judge a batch of proposals.
 
     Args:
@@ -67,17 +75,16 @@ def read(
 
 
 def _judge(
-    brief: Brief[CaseTask],
+    brief: Brief[ClinicalTask],
     parsed: Parsed,
     facts: Mapping[str, float],
     found: Diagnosis | None,
     engine: Engine,
     matcher: Matcher,
-) -> Verdict[CaseTask]:
+) -> Verdict[ClinicalTask]:
     if parsed.trouble is not None or found is None:
         refusal = TROUBLES[parsed.trouble] if parsed.trouble is not None else Refusal.MALFORMED
-        outcome = Outcome.MALFORMED if refusal is Refusal.MALFORMED else Outcome.REFUSED
-        return Verdict(outcome, parsed.reason, refusal)
+        return refused(refusal, parsed.reason)
     if found.condition is None:
         return refused(ENGINE[found.verdict], other(found.verdict, facts, engine.library))
     if leak := leaks(parsed, found.condition, matcher):
@@ -96,9 +103,10 @@ def _judge(
     return Verdict(Outcome.ACCEPTED, "", task=task, metrics=numbers)
 
 
-def refused(refusal: Refusal, reason: str) -> Verdict[CaseTask]:
-    """A well-formed proposal that is no task."""
-    return Verdict(Outcome.REFUSED, reason, refusal)
+def refused(refusal: Refusal, reason: str) -> Verdict[ClinicalTask]:
+    """A proposal that is no task."""
+    malformed = refusal in (Refusal.MALFORMED, Refusal.NO_MESSAGE)
+    return Verdict(Outcome.MALFORMED if malformed else Outcome.REFUSED, reason, refusal)
 
 
 def leaks(parsed: Parsed, condition: str, matcher: Matcher) -> str:

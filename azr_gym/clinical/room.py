@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from azr_gym.clinical import prompts, propose, solve
+from azr_gym.clinical import induction, prompts, propose, solve
 from azr_gym.clinical.engine import Engine, shared
 from azr_gym.clinical.generate import Generator
 from azr_gym.clinical.library import Library
 from azr_gym.clinical.match import Matcher, matcher
+from azr_gym.clinical.rules import Rule, Rulebook
 from azr_gym.clinical.solve import Credit
-from azr_gym.clinical.task import CaseTask, Mode, frozen
+from azr_gym.clinical.task import CaseTask, ClinicalTask, InductionTask, Mode, frozen
 from azr_gym.errors import BadArgument, BadTask
+from azr_gym.pool import TaskPool
 from azr_gym.roles import PromptStyle, Role, Split, choose
 from azr_gym.room import Brief, Room, Verdict
 
 WEIGHTS = {"very_common": 30.0, "common": 10.0, "uncommon": 3.0, "rare": 1.0, "very_rare": 0.3}  # per 1,000 (design)
+TRIES = 20  # at a proposal for a rule
 
 
-class ClinicalRoom(Room[CaseTask]):
+class ClinicalRoom(Room[ClinicalTask]):
     """Patients and diagnoses.
 
     Args:
@@ -36,7 +39,7 @@ class ClinicalRoom(Room[CaseTask]):
     id = "ClinicalCase-v0"
     target = "diagnosis"
     modes: ClassVar[type[Mode]] = Mode
-    task_type = CaseTask
+    task_type = ClinicalTask
     roles = (Role.SOLVE, Role.PROPOSE)
     splits = (Split.TRAIN, Split.TEST)
 
@@ -56,8 +59,11 @@ class ClinicalRoom(Room[CaseTask]):
         """What the judge knows."""
         return self.engine.library
 
-    def make(self, rng: np.random.Generator, mode: Any, split: Split) -> CaseTask:
-        """A patient of the generator, of a condition that is drawn first."""
+    def make(self, rng: np.random.Generator, mode: Any, split: Split) -> ClinicalTask:
+        """A patient of the generator, or patients with labels, of a condition that is drawn first."""
+        return self._rule_task(rng, split) if mode is Mode.INDUCTION else self._case(rng, mode, split)
+
+    def _case(self, rng: np.random.Generator, mode: Mode, split: Split) -> CaseTask:
         ids, share = _share(self.conditions)
         generator = _generator()
         while True:
@@ -69,6 +75,21 @@ class ClinicalRoom(Room[CaseTask]):
                 if found is not None:
                     return found
 
+    def _rule_task(self, rng: np.random.Generator, split: Split) -> InductionTask:
+        while True:
+            rule = self._rule(rng, split)
+            pairs = _rulebook().pairs(rng, rule)
+            if pairs is not None:
+                return InductionTask(rule.text, pairs)
+
+    def _rule(self, rng: np.random.Generator, split: Split, condition: str | None = None) -> Rule:
+        """A rule of a split; of a condition that is drawn first, where none is given."""
+        ids, share = _share(self.conditions)
+        while True:
+            rule = _rulebook().draw(rng, condition or ids[int(rng.choice(len(ids), p=share))])
+            if rule is not None and rule.held_out == (split is Split.TEST):
+                return rule
+
     def _is_of(self, split: Split, condition: str, facts: dict[str, float]) -> bool:
         task = CaseTask(Mode.DEDUCTION, frozen(facts), condition)
         return propose.held_out(task, self.library) == (split is Split.TEST)
@@ -76,39 +97,85 @@ class ClinicalRoom(Room[CaseTask]):
     def _hidden(self, task: CaseTask) -> CaseTask | None:
         return propose.hide([task], self.engine.diagnose([task.whole]), self.engine)[0]
 
-    def check(self, task: Any) -> CaseTask:
-        """The task, if it is a patient whom this engine diagnoses as the task says.
+    def check(self, task: Any) -> ClinicalTask:
+        """The task, if it is a patient with a condition that this version knows, or a rule that it can read.
 
         Raises:
             BadTask: it is not.
         """
         checked = super().check(task)
+        if isinstance(checked, InductionTask):
+            if _rulebook().read(checked.rule) is None:
+                raise BadTask(f"{checked.rule!r} is no rule of this version's knowledge: make the task anew")
+            return checked
+        assert isinstance(checked, CaseTask)
         if checked.condition not in self.library.conditions:
             raise BadTask(f"{checked.condition!r} is no condition of this version's knowledge: make the task anew")
         return checked
 
-    def prompt(self, task: CaseTask, style: PromptStyle) -> str:
+    def prompt(self, task: ClinicalTask, style: PromptStyle) -> str:
         """What a solver reads."""
         return prompts.solve(self.library, task, style)
 
-    def public(self, task: CaseTask) -> dict[str, Any]:
-        """`facts`, pairs of a name and a value; in abduction the `condition` too."""
+    def public(self, task: ClinicalTask) -> dict[str, Any]:
+        """`facts`, pairs of a name and a value; in abduction the `condition` too. induction: `shown`, a tuple of
+        (facts, label), and `message`."""
+        if isinstance(task, InductionTask):
+            return {"shown": task.shown, "message": task.message}
+        assert isinstance(task, CaseTask)
         shown: dict[str, Any] = {"facts": task.facts}
         return shown if task.mode is Mode.DEDUCTION else shown | {"condition": task.condition}
 
-    def judge(self, tasks: Sequence[CaseTask], texts: Sequence[str]) -> list[Verdict[CaseTask]]:
+    def judge(self, tasks: Sequence[ClinicalTask], texts: Sequence[str]) -> list[Verdict[ClinicalTask]]:
         """Judge answers; one call of the engine for all patients among them."""
-        return solve.judge(tasks, texts, self.engine, _matcher(), self.credit)
+        cases = [(task, text) for task, text in zip(tasks, texts, strict=True) if isinstance(task, CaseTask)]
+        judged = iter(solve.judge(*_columns(cases), self.engine, _matcher(), self.credit))
+        return [
+            induction.judge(task, text, _rulebook()) if isinstance(task, InductionTask) else next(judged)
+            for task, text in zip(tasks, texts, strict=True)
+        ]
 
-    def answer(self, task: CaseTask, style: PromptStyle) -> str:
+    def answer(self, task: ClinicalTask, style: PromptStyle) -> str:
         """A right answer."""
         return prompts.answer(self.library, task, style)
 
-    def with_key(self, task: CaseTask, other: CaseTask) -> CaseTask:
+    def with_key(self, task: ClinicalTask, other: ClinicalTask) -> ClinicalTask:
         """`task` with what a solver must find taken from `other`, a task of the same mode."""
+        if isinstance(task, InductionTask) and isinstance(other, InductionTask):
+            return InductionTask(other.rule, task.shown + other.hidden, task.message)
+        assert isinstance(task, CaseTask)
+        assert isinstance(other, CaseTask)
         if task.mode is Mode.DEDUCTION:
             return CaseTask(task.mode, task.facts, other.condition, (), task.question)
         return CaseTask(task.mode, task.facts, task.condition, other.removed, task.question)
+
+    def brief(
+        self, rng: np.random.Generator, mode: Any, pool: TaskPool[ClinicalTask] | None, references: int
+    ) -> Brief[ClinicalTask]:
+        """Deduction, abduction: references. Induction: a rule: a task's of the pool, or one of its diagnosis."""
+        if mode is not Mode.INDUCTION:
+            return super().brief(rng, mode, pool, references)
+        task = pool.sample(rng, 1)[0] if pool is not None and len(pool) else None
+        if isinstance(task, InductionTask):
+            return Brief(mode, subject=task.rule, pool=pool)
+        condition = task.condition if isinstance(task, CaseTask) else None
+        return Brief(mode, subject=self._rule(rng, Split.TRAIN, condition).text, pool=pool)
+
+    def brief_from(
+        self, mode: Any, pool: TaskPool[ClinicalTask] | None, options: Mapping[str, Any]
+    ) -> Brief[ClinicalTask]:
+        """`references` for deduction and abduction; `rule` (a text, or a task) for induction."""
+        wanted = "rule" if mode is Mode.INDUCTION else "references"
+        if set(options) != {wanted}:
+            raise BadArgument(f"a proposer of {mode} tasks takes the option {wanted!r}, not {sorted(options)}")
+        if mode is not Mode.INDUCTION:
+            return super().brief_from(mode, pool, options)
+        given = options["rule"]
+        text = given.rule if isinstance(given, InductionTask) else given
+        rule = _rulebook().read(text) if isinstance(text, str) else None
+        if rule is None:
+            raise BadTask(f"options['rule'] must be a rule of azr_gym.clinical.criteria, not {given!r}")
+        return Brief(mode, subject=rule.text, pool=pool)
 
     def picture(self, shown: Any, text: str | None, verdict: Verdict[Any] | None, over: bool) -> Any:
         """A patient's chart; of an accepted proposal its patient's. Everything else is drawn as text."""
@@ -119,21 +186,52 @@ class ClinicalRoom(Room[CaseTask]):
             return super().picture(shown, text, verdict, over)
         return chart.draw(self.library, chart.of(self.library, task, text, verdict, over))
 
-    def propose_prompt(self, brief: Brief[CaseTask], style: PromptStyle) -> str:
+    def propose_prompt(self, brief: Brief[ClinicalTask], style: PromptStyle) -> str:
         """What a proposer reads."""
         return prompts.propose(self.library, brief, style)
 
-    def read(self, briefs: Sequence[Brief[CaseTask]], texts: Sequence[str]) -> list[Verdict[CaseTask]]:
+    def read(self, briefs: Sequence[Brief[ClinicalTask]], texts: Sequence[str]) -> list[Verdict[ClinicalTask]]:
         """Judge proposals."""
-        return propose.read(briefs, texts, self.engine, _matcher())
+        cases = [(one, text) for one, text in zip(briefs, texts, strict=True) if one.mode is not Mode.INDUCTION]
+        judged = iter(propose.read(*_columns(cases), self.engine, _matcher()))
+        return [
+            induction.read(one, text, _rulebook()) if one.mode is Mode.INDUCTION else next(judged)
+            for one, text in zip(briefs, texts, strict=True)
+        ]
 
-    def proposal(self, rng: np.random.Generator, brief: Brief[CaseTask], style: PromptStyle) -> str:
-        """A patient of the generator that the pool does not hold."""
+    def proposal(self, rng: np.random.Generator, brief: Brief[ClinicalTask], style: PromptStyle) -> str:
+        """A patient of the generator that the pool does not hold; for induction, patients on both sides of the rule.
+
+        Raises:
+            BadTask: the rule is kept aside, or hardly anybody is on one side of it.
+        """
+        if brief.mode is Mode.INDUCTION:
+            return self._inputs(rng, brief, style)
         while True:
-            text = prompts.patient(self.library, self.make(rng, Mode.DEDUCTION, Split.TRAIN).whole, style)
+            text = prompts.patient(self.library, self._case(rng, Mode.DEDUCTION, Split.TRAIN).whole, style)
             [verdict] = self.read([brief], [text])
             if verdict.task is not None:
                 return text
+
+    def _inputs(self, rng: np.random.Generator, brief: Brief[ClinicalTask], style: PromptStyle) -> str:
+        rule = _rulebook().read(brief.subject)
+        for _ in range(TRIES):
+            pairs = _rulebook().pairs(rng, rule) if rule is not None else None
+            facts = [facts for facts, _ in pairs or ()]
+            text = prompts.inputs_proposal(self.library, facts, prompts.ANY_HINT, style)
+            [verdict] = self.read([brief], [text])
+            if verdict.task is not None:
+                return text
+        raise BadTask(f"nothing was found to propose for the rule {brief.subject!r}: {verdict.reason}")
+
+
+def _columns(rows: Sequence[tuple[Any, str]]) -> tuple[list[Any], list[str]]:
+    return [row[0] for row in rows], [row[1] for row in rows]
+
+
+@functools.cache
+def _rulebook() -> Rulebook:
+    return Rulebook(shared().library)
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from azr_gym.clinical.engine import Verdict as Engines
 from azr_gym.clinical.library import Level, Library
 from azr_gym.clinical.match import Matcher
 from azr_gym.clinical.plausible import remarks
-from azr_gym.clinical.task import CaseTask, Mode
+from azr_gym.clinical.task import CaseTask, ClinicalTask, Mode
 from azr_gym.roles import Outcome
 from azr_gym.room import Verdict
 
@@ -29,7 +29,7 @@ class Credit(StrEnum):
 
 def judge(
     tasks: Sequence[CaseTask], answers: Sequence[str], engine: Engine, matcher: Matcher, credit: Credit
-) -> list[Verdict[CaseTask]]:
+) -> list[Verdict[ClinicalTask]]:
     """Judge a batch of answers, with one call of the engine for all patients among them.
 
     Args:
@@ -50,7 +50,7 @@ def judge(
 
 def _look(
     task: CaseTask, answer: str, known: Library, matcher: Matcher, credit: Credit
-) -> Verdict[CaseTask] | dict[str, float]:
+) -> Verdict[ClinicalTask] | dict[str, float]:
     if task.mode is Mode.DEDUCTION:
         return _named(task, answer, matcher, credit)
     parsed = read_patient(answer, known)
@@ -63,7 +63,7 @@ def _look(
     return facts
 
 
-def _named(task: CaseTask, answer: str, matcher: Matcher, credit: Credit) -> Verdict[CaseTask]:
+def _named(task: CaseTask, answer: str, matcher: Matcher, credit: Credit) -> Verdict[ClinicalTask]:
     found = texts.find(answer, matcher.read, str.__eq__)
     if found.value is None:
         reason = prompts.CONTRADICTION if found.contradiction else prompts.UNREADABLE
@@ -92,7 +92,7 @@ def _same(known: Library, name: str, wanted: float, given: float | None) -> bool
     return abs(given - wanted) <= slack
 
 
-def _compare(task: CaseTask, facts: Mapping[str, float], found: Diagnosis, known: Library) -> Verdict[CaseTask]:
+def _compare(task: CaseTask, facts: Mapping[str, float], found: Diagnosis, known: Library) -> Verdict[ClinicalTask]:
     if found.condition == task.condition:
         return Verdict(Outcome.CORRECT, prompts.RIGHT, correctness=1.0)
     if found.condition is not None:
