@@ -8,14 +8,15 @@ one total order, so that one stands first. Patients come in batches; a single on
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azr_gym.clinical.criteria import Columns
+from azr_gym.clinical.criteria import Columns, Patients, bounds
 from azr_gym.clinical.library import (
     AGE,
     FEMALE,
@@ -23,7 +24,6 @@ from azr_gym.clinical.library import (
     PERSON,
     TIERS,
     Certainty,
-    Condition,
     Library,
     Sex,
     Source,
@@ -33,7 +33,6 @@ from azr_gym.clinical.plausible import rejected
 
 URGENT = 2  # an acuity up to this one is not left open
 EVERYDAY = 0.03  # a finding that so many people have without a reason speaks for nothing urgent
-NOT_MET = len(Certainty)
 LAST = 4096  # more than there are conditions
 PERSONAL = frozenset([*PERSON, AGE])
 Facts = Mapping[str, float]  # of one patient: numbers, 1 for true and 0 for false; what is unknown is not there
@@ -118,14 +117,14 @@ class Judged:
     patient_P: NDArray[np.int64]
     condition_P: NDArray[np.int64]
     certainty_P: NDArray[np.int8]
-    met: Mapping[int, NDArray[np.int64]]
-    open: Mapping[int, NDArray[np.int64]]
+    met: Mapping[int, Patients]
+    open: Mapping[int, Patients]
 
 
 class Engine:
     """The rules of a library, ready to judge.
 
-    A rule is judged for those patients alone of whom something that it looks at is known: of nobody else it can be met.
+    A rule is judged where something that it looks at is known of anybody: else nobody can meet it.
 
     Args:
         known: the library.
@@ -137,27 +136,32 @@ class Engine:
         conditions = [*known.conditions.values()]
         place = {name: number for number, name in enumerate(self.ids)}
         self.of_K = [place[check.condition.id] for check in self.checks]
+        self.rules_C: list[list[int]] = [[] for _ in conditions]
         self.acuity_C = np.array([one.acuity for one in conditions], np.int64)
         self.tier_C = np.array([TIERS.index(one.tier) for one in conditions], np.int64)
-        self.falls_CC = np.zeros((len(place), len(place)), np.bool_)  # the first falls where the second is there
+        self.falls_C = [{place[other] for other in one.manifestation_of} for one in conditions]  # where one is there
         for one in conditions:
             for other in known.ancestors(one.id):
-                self.falls_CC[place[other], place[one.id]] = True
-            for other in one.manifestation_of:
-                self.falls_CC[place[one.id], place[other]] = True
-        self.column = {name: number for number, name in enumerate(sorted(known.findings))}
-        self.fits_CF = np.zeros((len(place), len(self.column)), np.bool_)
+                self.falls_C[place[other]].add(place[one.id])
+        self.row = {name: number for number, name in enumerate(sorted(known.findings))}
+        fits: list[set[int]] = [set() for _ in conditions]
         self.facts_C = np.zeros(len(place), np.int64)  # how much a condition's longest rule looks at
-        self.groups: dict[
-            frozenset[str], list[int]
-        ] = {}  # rules by the facts that they hang on, who the patient is aside
+        self.about: dict[str, list[int]] = {}  # the rules that hang on a fact
+        self.always: list[int] = []  # those that hang on who the patient is, and on nothing else
         for number, check in enumerate(self.checks):
-            self.groups.setdefault(self._grounds(check.criterion.names) - PERSONAL, []).append(number)
             condition = place[check.condition.id]
+            self.rules_C[condition].append(number)
+            grounds = known.grounds(check.criterion.names) - PERSONAL
+            for name in grounds:
+                self.about.setdefault(name, []).append(number)
+            if not grounds:
+                self.always.append(number)
             self.facts_C[condition] = max(self.facts_C[condition], len(check.criterion.names))
             for name in (*check.criterion.names, *check.condition.presents):
-                if name in self.column:
-                    self.fits_CF[condition, self.column[name]] = True
+                if name in self.row:
+                    fits[condition].add(self.row[name])
+        longest = max(map(len, fits))  # findings that a condition has; the others' lists are filled up with none
+        self.fits_CL = np.array([[*sorted(one), *[len(self.row)] * (longest - len(one))] for one in fits], np.int64)
         telling = {name for name, one in known.findings.items() if one.background < EVERYDAY}
         self.anchors = [
             sorted(check.criterion.names & telling) if check.condition.acuity <= URGENT else [] for check in self.checks
@@ -165,66 +169,55 @@ class Engine:
 
     def judge(self, columns: Columns) -> Judged:
         """Judge a batch."""
-        size = columns.size
-        surest_CN = np.full((len(self.ids), size), NOT_MET, np.int8)
-        met, left_open = dict[int, NDArray[np.int64]](), dict[int, NDArray[np.int64]]()
-        known = {name: ~np.isnan(values_N) for name, values_N in columns.facts.items() if name not in PERSONAL}
-        for names, rules in self.groups.items():
-            masks = [known[name] for name in names if name in known]
-            if names and not masks:
-                continue
-            rows = np.flatnonzero(np.logical_or.reduce(masks)) if names else np.arange(size)
-            if not len(rows):
-                continue
-            part = columns if len(rows) == size else self._part(columns, names, rows)
-            for rule in rules:
-                self._try(rule, part, rows, surest_CN, met, left_open)
-        patient_P, condition_P, certainty_P, key_P = self._ranked(columns, surest_CN)
-        first_N, alike_N = _first(patient_P, condition_P, key_P, size)
+        met, left_open = self._tried(columns)
+        patient_P, condition_P, certainty_P = self._left(columns, met)
+        key_P = self._keys(columns, patient_P, condition_P, certainty_P)
+        order = np.lexsort((key_P, patient_P))
+        patient_P, condition_P, certainty_P, key_P = (
+            patient_P[order], condition_P[order], certainty_P[order], key_P[order],
+        )  # fmt: skip
+        first_N, alike_N = _first(patient_P, condition_P, key_P, columns.size)
         verdict_N = self._verdicts(columns, first_N, alike_N, left_open)
         return Judged(verdict_N, first_N, patient_P, condition_P, certainty_P, met, left_open)
 
-    def _part(self, columns: Columns, names: frozenset[str], rows: NDArray[np.int64]) -> Columns:
-        facts = {name: columns.facts[name][rows] for name in (*names, *PERSONAL) if name in columns.facts}
-        return self.library.columns(facts, len(rows))
+    def _tried(self, columns: Columns) -> tuple[dict[int, Patients], dict[int, Patients]]:
+        """Who meets each rule, and of whom it is open."""
+        met, left_open = dict[int, Patients](), dict[int, Patients]()
+        can_have = functools.cache(functools.partial(_can_have, columns))
+        for rule in sorted({*self.always, *(rule for name in columns.facts for rule in self.about.get(name, ()))}):
+            check = self.checks[rule]
+            spoken = _union(columns.truth(name).yes for name in self.anchors[rule])
+            if not spoken and not all(self._there(columns, name) for name in check.criterion.needs):
+                continue
+            who, truth = can_have(check.condition.sex, check.condition.age), check.criterion.sets(columns)
+            if yes := who & truth.yes:
+                met[rule] = yes
+            if waiting := who & spoken & ~(truth.yes | truth.no):
+                left_open[rule] = waiting
+        return met, left_open
 
-    def _try(
-        self,
-        rule: int,
-        part: Columns,
-        rows: NDArray[np.int64],
-        surest_CN: NDArray[np.int8],
-        met: dict[int, NDArray[np.int64]],
-        left_open: dict[int, NDArray[np.int64]],
-    ) -> None:
-        """Judge one rule for some patients."""
-        check, condition = self.checks[rule], self.of_K[rule]
-        truth = check.criterion(part)
-        yes = truth.yes & _can_have(check.condition, part)
-        if yes.any():
-            met[rule] = rows[yes]
-            row = surest_CN[condition]
-            row[met[rule]] = np.minimum(row[met[rule]], check.rule.certainty)
-        if self.anchors[rule]:
-            unknown = ~(truth.yes | truth.no)
-            if unknown.any():
-                spoken = np.logical_or.reduce([part.truth(name).yes for name in self.anchors[rule]])
-                waiting = unknown & spoken & _can_have(check.condition, part)
-                if waiting.any():
-                    left_open[rule] = rows[waiting]
+    def _there(self, columns: Columns, name: str) -> bool:
+        """Whether anybody has a finding, or a number is known of anybody."""
+        return columns.truth(name).yes > 0 if name in self.row else name in columns.facts
 
-    def _ranked(
-        self, columns: Columns, surest_CN: NDArray[np.int8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]]:
-        """What is left of patients and their conditions, with the key that they are ranked by."""
-        there_NC = np.ascontiguousarray((surest_CN < NOT_MET).T)
-        patient_P, condition_P = np.nonzero(there_NC)
-        stays = ~(self.falls_CC[condition_P] & there_NC[patient_P]).any(1)
-        patient_P, condition_P = patient_P[stays], condition_P[stays]
-        certainty_P = surest_CN[condition_P, patient_P]
-        key_P = self._keys(columns, patient_P, condition_P, certainty_P)
-        order = np.lexsort((key_P, patient_P))
-        return patient_P[order], condition_P[order], certainty_P[order], key_P[order]
+    def _left(
+        self, columns: Columns, met: Mapping[int, Patients]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int8]]:
+        """The pairs of a patient with a condition that are left, and how certain each is."""
+        sure: dict[int, list[Patients]] = {}  # by condition and certainty
+        for rule, who in met.items():
+            sure.setdefault(self.of_K[rule], [0] * len(Certainty))[self.checks[rule].rule.certainty] |= who
+        there = {condition: _union(levels) for condition, levels in sure.items()}
+        rows = list[tuple[int, Certainty, Patients]]()
+        for condition, levels in sure.items():
+            left = there[condition] & ~_union(there.get(other, 0) for other in self.falls_C[condition])
+            for certainty, who in zip(Certainty, levels, strict=True):
+                rows.append((condition, certainty, left & who))
+                left &= ~who
+        there_RN = columns.masks([who for _, _, who in rows])
+        row_P, patient_P = np.divmod(np.flatnonzero(there_RN), columns.size)
+        condition_R, certainty_R = (np.array([row[part] for row in rows], np.int64) for part in (0, 1))
+        return patient_P, condition_R[row_P], certainty_R[row_P].astype(np.int8)
 
     def _keys(
         self,
@@ -247,24 +240,21 @@ class Engine:
         self, columns: Columns, patient_P: NDArray[np.int64], condition_P: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """How many of a patient's findings a condition has."""
-        rows, at_P = np.unique(patient_P, return_inverse=True)
-        names = [name for name in columns.facts if name in self.column]
-        if not names:
-            return np.zeros(len(patient_P), np.int64)
-        there_MF = np.stack([columns.facts[name][rows] == 1.0 for name in names], axis=1)
-        fits_CF = self.fits_CF[:, [self.column[name] for name in names]]
-        return np.asarray(np.count_nonzero(there_MF[at_P] & fits_CF[condition_P], axis=1), np.int64)
+        names = [name for name in columns.facts if name in self.row]
+        there_MN = columns.masks([*(columns.truth(name).yes for name in names), 0])
+        place_F = np.full(len(self.row) + 1, len(names))  # in that matrix; its last row is the finding that nobody has
+        place_F[[self.row[name] for name in names]] = np.arange(len(names))
+        found_PL = there_MN[place_F[self.fits_CL[condition_P]], patient_P[:, np.newaxis]]
+        return np.asarray(found_PL.sum(axis=1), np.int64)
 
     def _verdicts(
         self,
         columns: Columns,
         first_N: NDArray[np.int64],
         alike_N: NDArray[np.bool_],
-        left_open: Mapping[int, NDArray[np.int64]],
+        left_open: Mapping[int, Patients],
     ) -> NDArray[np.int64]:
-        verdicts, open_N = [*Verdict], np.zeros(columns.size, np.bool_)
-        for rows in left_open.values():
-            open_N[rows] = True
+        verdicts, open_N = [*Verdict], columns.mask(_union(left_open.values()))
         found_N = np.where(open_N, verdicts.index(Verdict.INSUFFICIENT), verdicts.index(Verdict.NO_DIAGNOSIS))
         found_N = np.where(first_N >= 0, verdicts.index(Verdict.DIAGNOSIS), found_N)
         found_N = np.where(alike_N, verdicts.index(Verdict.AMBIGUOUS), found_N)
@@ -308,8 +298,8 @@ class Engine:
     def _proof(self, judged: Judged, condition: int, certainty: Certainty, place: int, facts: Facts) -> Proof:
         met = [
             self.checks[rule]
-            for rule, rows in judged.met.items()
-            if self.of_K[rule] == condition and self.checks[rule].rule.certainty == certainty and place in rows
+            for rule in self.rules_C[condition]
+            if self.checks[rule].rule.certainty == certainty and _has(judged.met.get(rule, 0), place)
         ]
         names = self._grounds(frozenset().union(*(check.criterion.names for check in met))) | PERSONAL
         sources = dict.fromkeys(check.rule.source for check in met)
@@ -324,7 +314,7 @@ class Engine:
         return self.library.grounds(names) - set(self.library.formulas)
 
     def _missing(self, judged: Judged, place: int, facts: Facts) -> tuple[str, ...]:
-        rules = [rule for rule, rows in judged.open.items() if place in rows]
+        rules = [rule for rule, who in judged.open.items() if _has(who, place)]
         wanted = frozenset[str]().union(*(self._grounds(self.checks[rule].criterion.names) for rule in rules))
         return tuple(sorted(wanted - set(facts) - PERSONAL))
 
@@ -367,13 +357,19 @@ def shared() -> Engine:
     return Engine(knowledge())
 
 
-def _can_have(one: Condition, columns: Columns) -> NDArray[np.bool_]:
-    """Whether a patient of that sex and age can have it; what is unknown forbids nothing."""
-    age = columns.number(AGE)
-    fits = (age.low <= one.age[1]) & (age.high >= one.age[0])
-    if one.sex is Sex.ANY:
-        return fits
-    return fits & ~columns.truth(MALE if one.sex is Sex.FEMALE else FEMALE).yes
+def _can_have(columns: Columns, sex: Sex, age: tuple[float, float]) -> Patients:
+    """Who can have a condition of that sex and age; what is unknown forbids nothing."""
+    years = bounds(columns.number(AGE))
+    fits = columns.where((years.low <= age[1]) & (years.high >= age[0]))
+    return fits if sex is Sex.ANY else fits & ~columns.truth(MALE if sex is Sex.FEMALE else FEMALE).yes
+
+
+def _union(sets: Iterable[Patients]) -> Patients:
+    return functools.reduce(operator.or_, sets, 0)
+
+
+def _has(one: Patients, place: int) -> bool:
+    return bool(one >> place & 1)
 
 
 def _first(

@@ -28,6 +28,7 @@ from azr_gym.clinical.criteria import (
     Interval,
     Vocabulary,
     criterion,
+    exactly,
     formula,
 )
 from azr_gym.clinical.panels import BadPanel, Complaint, Panel, check, revealed
@@ -290,10 +291,14 @@ class Library:
 def _limit(analyte: Analyte, place: int, columns: Columns) -> Interval:
     """A reference limit: of women, of men, or either where the sex is unknown."""
     male, female = analyte.interval(False)[place], analyte.interval(True)[place]
+    if male == female:
+        return exactly(np.float64(male))
     truth = columns.truth(FEMALE)
-    low, high = min(male, female), max(male, female)
-    sure = [np.where(truth.yes, female, np.where(truth.no, male, either)) for either in (low, high)]
-    return Interval(*sure)
+    is_female, is_male = map(columns.mask, truth)
+    if truth.yes | truth.no == columns.everybody:
+        return exactly(np.where(is_female, female, male))
+    ends = (min(male, female), max(male, female))
+    return Interval(*(np.where(is_female, female, np.where(is_male, male, either)) for either in ends))
 
 
 @functools.cache
@@ -458,7 +463,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         absences=MappingProxyType(absences),
         longest_finding=most_words(names["finding"]),
         formulas=MappingProxyType(formulas),
-        derived_columns=MappingProxyType({**formulas, **limits}),
+        derived_columns=MappingProxyType({**{name: one.value for name, one in formulas.items()}, **limits}),
         implausible=implausible,
         checks=tuple(checks),
         panels=tables["panel"],

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from azr_gym.clinical.case import closed
+from azr_gym.clinical.criteria import bounds
 from azr_gym.clinical.library import FEMALE, MALE, PERSON, Derived, Library, Score, Sex, knowledge
 from azr_gym.clinical.plausible import BODY_LIMITS
 from azr_gym.errors import BadArgument
@@ -72,9 +73,9 @@ def compute(name: str, facts: Mapping[str, Fact], known: Library | None = None) 
     values = {fact: _value(fact, value, known) for fact, value in facts.items() if value is not None and value == value}
     values = consequences(values, known)
     columns = known.columns({fact: np.array([value], np.float64) for fact, value in values.items()}, 1)
-    found = columns.number(name)
+    found = bounds(columns.number(name))
     least, most = one.range if isinstance(one, Score) else (-math.inf, math.inf)
-    low, high = (float(np.clip(end[0], least, most)) for end in (found.low, found.high))
+    low, high = (np.clip(end, least, most).item() for end in (found.low, found.high))
     bands = {_band(end, one.bands) for end in (low, high)} if isinstance(one, Score) else {None}
     missing = sorted(set(looks_at(name, known)) - set(values) - set(known.formulas))
     return Scored(name, low, high, bands.pop() if len(bands) == 1 else None, tuple(missing))

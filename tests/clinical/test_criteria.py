@@ -124,7 +124,8 @@ def test_an_interval_holds_whatever_the_unknown_is(row: dict[str, float], text: 
         ("a > 1", "no number"), ("x in y", "comparison"), ("at_least(a, b)", "at_least"), ("at_least(True, a)", "at_least"),
         ("known(a, b)", "known"), ("x > open(y)", "no number"), ("x > y.real", "no number"), ("a if b else c", "no finding"),
         ("x > 1" + " and a" * 500, "characters"), ("(" * 60 + "a" + ")" * 60 + "and a" , None), ("not " * 60 + "a", "deep"), ("", "can not be read"),
-        ("x > uln(y)", "no known function"), ("x > 1e999 * uln(q)", "no known function"), ("\x00", "can not be read"),
+        ("x > uln(y)", "no known function"), ("x > 2 * uln(q)", "no known function"), ("\x00", "can not be read"),
+        ("x > 1e999", "no number"), (f"x > 1{'0' * 400}", "no number"), ("points(1e999 * a, b) > 1", "no sum"), ("points(1e-300 * a, 1e300 * b) > 1", "no sum"),
     ],
 )  # fmt: skip
 def test_nothing_but_the_grammar_is_read(text: str, why: str | None) -> None:
@@ -133,6 +134,25 @@ def test_nothing_but_the_grammar_is_read(text: str, why: str | None) -> None:
         return
     with pytest.raises(BadCriterion, match=why):
         criterion(text, WORDS)
+
+
+@given(logic, patients)
+def test_who_meets_it_has_what_it_needs(text: str, rows: list[dict[str, float]]) -> None:
+    needs = criterion(text, WORDS).needs
+    for row, said in zip(rows, judge(text, rows), strict=True):
+        if said:
+            assert all(row[name] == 1.0 if name in "abc" else not math.isnan(row[name]) for name in needs)
+
+
+def test_points_are_summed_exactly() -> None:
+    columns = Columns({name: np.ones(3) for name in "abc"}, 3)
+    low, high = formula("points(0.1 * a, 0.2 * b, -0.7 * c)", WORDS)(columns)
+    assert low.tolist() == high.tolist() == [-0.4] * 3
+
+
+@pytest.mark.parametrize(("wanted", "said"), [(0, True), (2, True), (3, None), (4, False), (10**12, False)])
+def test_at_least_so_many(wanted: int, said: bool | None) -> None:
+    assert judge(f"at_least({wanted}, a, b, c, x > 2)", [{"a": 1.0, "b": 1.0, "c": 0.0, "x": NAN}]) == [said]
 
 
 @given(st.text(max_size=60) | st.text("abcxy()><=+-*/. 0123456789,andor", max_size=60))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
+from bench import naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +47,15 @@ def patients(condition: str, seed: int = 0) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if not np.isnan(value)} for row in rows]
 
 
+def blurred(parts: tuple[dict[str, float], list[str], float]) -> dict[str, float]:
+    """A patient of whom less is known, and something else."""
+    facts, names, share = parts
+    seen = {name: value for name, value in facts.items() if zlib.crc32(f"{name} {share}".encode()) % 100 < 100 * share}
+    limits = {name: one.limits for name, one in knowledge().analytes.items()}
+    low_high = ((name, limits.get(name, (0.0, 1.0))) for name in names)
+    return seen | {name: (high if share > 0.5 else low) for name, (low, high) in low_high}
+
+
 kept = st.sampled_from(CONDITIONS).map(patients).filter(bool).flatmap(st.sampled_from)
 anybody = st.fixed_dictionaries(
     {"age": st.integers(0, 100).map(float), "sex": st.booleans()},
@@ -52,6 +64,10 @@ anybody = st.fixed_dictionaries(
         **{name: st.floats(*knowledge().analytes[name].limits) for name in ANALYTES[::5]},
     },
 ).map(lambda row: {**{name: value for name, value in row.items() if name != "sex"}, FEMALE: float(row["sex"]), MALE: float(not row["sex"]), "pregnant": 0.0})  # fmt: skip
+
+partly = st.tuples(kept, st.lists(st.sampled_from(FINDINGS + ANALYTES)), st.floats(0, 1)).map(
+    blurred
+)  # not all is known
 
 
 # --- the seed document's two cases ------------------------------------------------------------------------------
@@ -141,6 +157,21 @@ def test_an_absent_finding_that_nobody_asked_for_changes_nothing(facts: dict[str
 @given(st.lists(kept, min_size=2, max_size=6))
 def test_a_batch_is_its_patients(rows: list[dict[str, float]]) -> None:
     assert all(same(one, diagnose(facts)) for one, facts in zip(shared().diagnose(rows), rows, strict=True))
+
+
+@settings(max_examples=40)
+@given(st.lists(anybody | kept | partly, min_size=1, max_size=5))
+def test_the_answer_is_that_of_a_simple_reading_of_the_rules(rows: list[dict[str, float]]) -> None:
+    found = [(one.verdict, one.condition) for one in shared().diagnose(rows)]
+    assert found == [naive.diagnose(facts, knowledge()) for facts in rows]
+
+
+def test_a_rule_about_facts_is_met_by_nobody_of_whom_none_is_known() -> None:
+    people = np.array(list(itertools.product(range(121), (0.0, 1.0), (0.0, 1.0))), np.float64)
+    facts = {"age": people[:, 0], FEMALE: people[:, 1], MALE: 1 - people[:, 1], "pregnant": people[:, 2]}
+    columns = knowledge().columns(facts, len(people))
+    about_facts = [check for number, check in enumerate(knowledge().checks) if number not in shared().always]
+    assert not [check.rule.when for check in about_facts if check.criterion(columns).yes.any()]
 
 
 def test_patients_who_can_not_be_are_told_apart() -> None:
