@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -143,10 +142,10 @@ def test_three_answers_come_to_one_proposal_and_the_modes_are_even() -> None:
 
 
 def test_references_are_of_other_conditions() -> None:
-    for one in plenty():
-        if one.role is Role.PROPOSE:
-            *shown, own = shared().conditions(patients_of(one))
-            assert own not in shown
+    patients = [patients_of(one) for one in plenty() if one.role is Role.PROPOSE]
+    found = iter(shared().conditions([*itertools.chain.from_iterable(patients)]))
+    for *shown, own in ([next(found) for _ in some] for some in patients):
+        assert own not in shown
 
 
 # --- thoughts ---------------------------------------------------------------------------------------------------
@@ -211,5 +210,4 @@ def test_how_many_processes_make_the_corpus_changes_nothing(monkeypatch: pytest.
     one, other = (make_corpus(recipe, made, processes) for processes in (1, 2))
     assert len(one) == 120, "none is too long"
     assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("ids", "weight", "start"))
-    another = make_corpus(replace(recipe, seed=1), made)
-    assert not np.array_equal(one.ids, another.ids)
+    assert not np.array_equal(one.ids[: one.start[60]], one.ids[one.start[60] :]), "shards differ"
