@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import IntEnum, StrEnum
@@ -530,8 +531,12 @@ def _acyclic(edges: Mapping[str, list[str]], kind: str, where: Mapping[str, Mapp
 
 
 def plain(text: str) -> str:
-    """A name as it is compared: small letters, no marks between words."""
-    return " ".join(re.sub(r"[^a-z0-9]+", " ", text.casefold().replace("%", " percent ")).split())
+    """A name as it is compared: small letters, no marks on them nor between words."""
+    small = text.casefold().replace("%", " percent ")
+    if not small.isascii():
+        letters = unicodedata.normalize("NFKD", small).replace("\u03bc", "u")  # micro
+        small = "".join(one for one in letters if not unicodedata.combining(one))
+    return " ".join(re.sub(r"[^a-z0-9]+", " ", small).split())
 
 
 def _names(records: Iterable[Any], where: Mapping[str, str]) -> Mapping[str, str]:

@@ -135,6 +135,7 @@ def test_every_finding_is_looked_at_or_shown() -> None:
 def test_plain_is_what_names_have_in_common() -> None:
     assert plain("Crohn's disease, ileal (active)") == "crohn s disease ileal active"
     assert plain("Neutrophils %") != plain("Neutrophils")
+    assert plain("Henoch-Sch\u00f6nlein, 5 \u00b5L") == plain("Henoch-Schonlein 5 uL")
 
 
 def test_the_page_of_sources_is_what_the_library_says() -> None:
