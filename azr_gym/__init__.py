@@ -41,3 +41,8 @@ register(
     entry_point="azr_gym.clinical.env:ClinicalCaseEnv",
     vector_entry_point="azr_gym.clinical.env:ClinicalCaseVectorEnv",
 )
+register(
+    "ClinicalCaseTabular-v0",
+    entry_point="azr_gym.clinical.tabular:ClinicalCaseTabularEnv",
+    vector_entry_point="azr_gym.clinical.tabular:ClinicalCaseTabularVectorEnv",
+)

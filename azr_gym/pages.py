@@ -1,4 +1,4 @@
-"""Writes each environment's page, `README.md` beside its code, from its docstring, with a picture: `make pages`."""
+"""Writes each environment's page, beside its code, from its docstring, with a picture: `make pages`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def folder(env_id: str) -> Path:
     return Path(inspect.getfile(_class(env_id))).parent
 
 
+def file(env_id: str) -> Path:
+    """The page: `README.md`, or, where that is another environment's, one of the id's own name."""
+    where = folder(env_id)
+    first = next(name for name in ours() if folder(name) == where)
+    return where / ("README.md" if env_id == first else f"{env_id}.md")
+
+
 def _class(env_id: str) -> type[Any]:
     return gym.envs.registration.load_env_creator(gym.spec(env_id).entry_point)  # type: ignore[arg-type, return-value]
 
@@ -44,7 +51,7 @@ def write() -> None:
     from PIL import Image
 
     for env_id in ours():
-        (folder(env_id) / "README.md").write_text(page(env_id), encoding="utf-8")
+        file(env_id).write_text(page(env_id), encoding="utf-8")
         Image.fromarray(picture(env_id)).save(folder(env_id) / f"{env_id}.png", optimize=True)
 
 

@@ -44,7 +44,8 @@ def box() -> str:
 
 def test_everything_of_ours_that_is_registered_is_tested() -> None:
     ours = [name for name, spec in gym.registry.items() if str(spec.entry_point).startswith("azr_gym")]
-    assert ours == [*IDS, "ClinicalCase-v0"], "the clinic's contract: tests/clinical/test_clinical_room.py"
+    clinic = ["ClinicalCase-v0", "ClinicalCaseTabular-v0"]
+    assert ours == [*IDS, *clinic], "the clinic's contracts: tests/clinical/test_clinical_room.py, test_tabular.py"
 
 
 @pytest.mark.parametrize("role", ["solve", "propose"])

@@ -74,7 +74,7 @@ def test_a_game_that_is_none_is_explained_in_a_line(arguments: tuple[str, ...], 
 @pytest.mark.parametrize("env_id", pages.ours())
 def test_each_page_is_made_from_its_docstring_and_picture(env_id: str) -> None:
     folder = pages.folder(env_id)
-    assert (folder / "README.md").read_text() == pages.page(env_id), "`make pages` writes it"
+    assert pages.file(env_id).read_text() == pages.page(env_id), "`make pages` writes it"
     assert np.array_equal(np.array(Image.open(folder / f"{env_id}.png")), pages.picture(env_id)), "`make pages`"
 
 

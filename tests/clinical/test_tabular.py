@@ -1,0 +1,404 @@
+"""`ClinicalCaseTabular-v0`: checkers clean, batched equals single, nothing told too early, and rewards as the page says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env, data_equivalence
+from gymnasium.vector import AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import azr_gym
+from azr_gym.clinical.bank import bank, layout, scaled
+from azr_gym.clinical.engine import shared
+from azr_gym.clinical.library import AGE, FEMALE, MALE, knowledge
+from azr_gym.clinical.tabular import ClinicalCaseTabularEnv, ClinicalCaseTabularVectorEnv
+from azr_gym.errors import BadAction, BadArgument, WrongMoment
+from azr_gym.roles import Split
+
+FEW = {"patients": 600}  # drawn in a second or two
+
+
+def make(**options: Any) -> ClinicalCaseTabularEnv:
+    env = gym.make("ClinicalCaseTabular-v0", **{**FEW, **options}).unwrapped
+    assert isinstance(env, ClinicalCaseTabularEnv)
+    return env
+
+
+def make_vec(num: int, **options: Any) -> ClinicalCaseTabularVectorEnv:
+    envs = gym.make_vec("ClinicalCaseTabular-v0", num, "vector_entry_point", **{**FEW, **options})
+    assert isinstance(envs, ClinicalCaseTabularVectorEnv)
+    return envs
+
+
+# --- the checkers -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("complaint", ["chest_pain", "abdominal_pain"])
+@pytest.mark.parametrize("render_mode", [None, "ansi", "rgb_array"])
+def test_gymnasiums_checker_is_clean(complaint: str, render_mode: str | None) -> None:
+    check_env(make(complaint=complaint, render_mode=render_mode))
+
+
+def test_the_other_id_is_the_same_environment() -> None:
+    env = gym.make("azr_gym:ClinicalCaseTabular-v0", complaint="fever")
+    assert isinstance(env.unwrapped, ClinicalCaseTabularEnv)
+    assert azr_gym.__version__
+
+
+def test_sb3s_checker_is_clean() -> None:
+    pytest.importorskip("stable_baselines3", reason="no stable-baselines3: nobody to check with")
+    from stable_baselines3.common.env_checker import check_env as check
+
+    check(make())
+
+
+# --- batched equals single ------------------------------------------------------------------------------------------
+@settings(max_examples=8)
+@given(
+    seed=st.integers(0, 2**31),
+    mode=st.sampled_from([AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP]),
+    choices=st.lists(st.lists(st.integers(0, 10**6), min_size=3, max_size=3), min_size=1, max_size=40),
+    options=st.fixed_dictionaries({"max_steps": st.integers(1, 6), "budget": st.sampled_from([3.0, 9.0, 60.0])}),
+)
+def test_batched_equals_single(
+    seed: int, mode: AutoresetMode, choices: list[list[int]], options: dict[str, Any]
+) -> None:
+    batched = make_vec(3, autoreset_mode=mode, **options)
+    single = gym.make_vec(
+        "ClinicalCaseTabular-v0", 3, "sync", vector_kwargs={"autoreset_mode": mode}, **{**FEW, **options}
+    )
+    assert data_equivalence(batched.reset(seed=seed), single.reset(seed=seed))
+    size = len(batched.form.actions)
+    for row in choices:
+        actions = np.array(row) % size
+        assert data_equivalence(batched.step(actions), single.step(actions))
+    assert data_equivalence(batched.reset(), single.reset())  # the generators have come to the same place
+
+
+def test_the_same_seed_gives_the_same_patients_and_another_gives_others() -> None:
+    first, second = make(), make()
+    seen = [[env.reset(seed=seed)[0]["measured"].tolist() for seed in (1, 2, 3)] for env in (first, second)]
+    assert seen[0] == seen[1]
+    assert len({tuple(one) for one in seen[0]}) == 3
+    assert [first.reset()[0]["measured"].tolist() for _ in range(40)] == [
+        second.reset()[0]["measured"].tolist() for _ in range(40)
+    ]
+
+
+def test_who_comes_next_hangs_on_the_seed_alone_and_not_on_what_was_done() -> None:
+    idle, busy = make(), make()
+    idle.reset(seed=5)
+    busy.reset(seed=5)
+    for action in (0, 1, 2, busy.oracle()):
+        busy.step(action)
+    assert data_equivalence(idle.reset()[0], busy.reset()[0])
+
+
+# --- what is told, and when -----------------------------------------------------------------------------------------
+def test_nothing_is_known_but_complaint_person_and_vital_signs() -> None:
+    env = make()
+    form = env.form
+    vitals = set(knowledge().reveals["vital_signs"])
+    for seed in range(20):
+        seen, info = env.reset(seed=seed)
+        assert {name for name, known in zip(form.analytes, seen["known"], strict=True) if known} == vitals
+        shown = {name for name, value in zip(form.findings, seen["findings"], strict=True) if value}
+        assert shown == set(form.complaint.findings)
+        assert 1.0 in [seen["findings"][form.findings.index(name)] for name in form.complaint.findings]
+        assert set(info) == {"action_mask", "spent"}
+
+
+def test_an_order_reveals_its_panel_and_nothing_else() -> None:
+    env = make()
+    form, known = env.form, knowledge()
+    for order, panel in enumerate(form.panels):
+        before, _ = env.reset(seed=order)
+        after, reward, terminated, truncated, info = env.step(order)
+        news = np.flatnonzero(after["findings"] != before["findings"])
+        values = np.flatnonzero(after["known"] != before["known"])
+        told = {form.findings[place] for place in news} | {form.analytes[place] for place in values}
+        assert told
+        assert told <= set(known.reveals[panel])
+        assert set(known.reveals[panel]) & {*form.findings, *form.analytes} <= told | set(form.complaint.findings)
+        assert reward == pytest.approx(-0.01 * known.panels[panel].cost)
+        assert (terminated, truncated, info["spent"]) == (False, False, known.panels[panel].cost)
+        assert set(info) == {"action_mask", "spent"}
+        assert not info["action_mask"][order]
+
+
+def test_two_patients_who_look_alike_are_told_alike() -> None:
+    """Non-interference: with another label behind the same chart, nothing differs before the answer."""
+    env = make(render_mode="ansi")
+    env.reset(seed=3)
+    before = (env.ward.observe(), env.ward.masks())
+    drawn = env.render()
+    env.ward._label_N += 1
+    env.ward._urgent_N ^= True
+    assert data_equivalence((env.ward.observe(), env.ward.masks()), before)
+    assert env.render() == drawn
+    orders = [env.step(order) for order in range(3)]
+    assert all(set(info) == {"action_mask", "spent"} for *_, info in orders)
+
+
+def test_the_label_is_the_engines_diagnosis_of_the_whole_patient() -> None:
+    form, everybody = layout("chest_pain"), bank("chest_pain", Split.TRAIN, 600, 0)
+    assert len(everybody) > 400
+    agreed = 0
+    for row in range(60):
+        facts = {AGE: float(everybody.age_B[row]), FEMALE: float(everybody.female_B[row])}
+        facts[MALE] = 1.0 - facts[FEMALE]
+        facts |= dict(zip(form.analytes, everybody.raw_BA[row], strict=True))
+        there = everybody.chart_BW[row, len(form.analytes) :] > 0
+        facts |= {name: float(value) for name, value in zip(form.findings, there, strict=True)}
+        label = form.conditions[everybody.label_B[row]]
+        agreed += shared().diagnose([facts])[0].condition == label
+    # What has no column can not be shown here; the rules behind the complaint look at none of it.
+    assert agreed == 60
+
+
+def test_everybody_comes_with_the_complaint() -> None:
+    form, everybody = layout("fever"), bank("fever", Split.TRAIN, 600, 0)
+    columns = [len(form.analytes) + form.findings.index(name) for name in form.complaint.findings]
+    assert (everybody.chart_BW[:, columns] > 0).any(axis=1).all()
+
+
+def test_no_skeleton_is_in_both_splits() -> None:
+    train, test = (bank("chest_pain", split, 600, 0) for split in (Split.TRAIN, Split.TEST))
+    assert len(train) + len(test) == 600
+    assert 0.04 < len(test) / 600 < 0.25
+
+    def skeletons(of: Any) -> set[bytes]:
+        width = len(layout("chest_pain").analytes)
+        sides = np.where(np.abs(of.chart_BW[:, :width]) > 2.0001, np.sign(of.chart_BW[:, :width]), 0)
+        rows = np.concatenate([of.label_B[:, None], sides, of.chart_BW[:, width:]], axis=1).astype(np.int8)
+        return {row.tobytes() for row in rows}
+
+    assert not skeletons(train) & skeletons(test)
+
+
+@given(st.floats(0, 1e6), st.sampled_from(sorted(knowledge().analytes)), st.integers(0, 1))
+def test_scaled_values_lie_in_the_space_and_grow_with_the_value(raw: float, name: str, female: int) -> None:
+    analyte = knowledge().analytes[name]
+    sex = np.full(2, female)
+    low, high = scaled(analyte, np.array([raw, raw * 1.5 + 1e-6]), sex)
+    assert -6.0 <= low <= high <= 6.0
+    ends = np.array(analyte.interval(bool(female)))
+    if ends[0] < ends[1]:
+        assert scaled(analyte, ends, sex)[1] == pytest.approx(2.0)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 10**6), max_size=30), st.integers(0, 10**6))
+def test_every_observation_lies_in_the_space_and_masks_are_kept(choices: list[int], seed: int) -> None:
+    env = make(budget=15.0)
+    observation, _ = env.reset(seed=seed)
+    for choice in choices:
+        assert env.observation_space.contains(observation)
+        legal = np.flatnonzero(env.action_masks())
+        observation, _, terminated, truncated, _ = env.step(int(legal[choice % len(legal)]))
+        assert env.ward.spent_N[0] <= 15.0
+        if terminated or truncated:
+            observation, _ = env.reset()
+
+
+# --- rewards and ends -----------------------------------------------------------------------------------------------
+def label_of(env: ClinicalCaseTabularEnv, urgent: bool) -> None:
+    """Reset until something of that kind is there."""
+    for seed in range(200):
+        env.reset(seed=seed)
+        if bool(env.form.urgent_D[env.oracle() - len(env.form.panels)]) == urgent:
+            return
+    raise AssertionError("nobody")
+
+
+def test_the_right_answer_scores_one() -> None:
+    env = make()
+    env.reset(seed=1)
+    _, reward, terminated, truncated, info = env.step(env.oracle())
+    assert (reward, terminated, truncated, info["correct"], info["critical_miss"]) == (1.0, True, False, True, False)
+    assert info["diagnosis"] in env.form.conditions
+    json.dumps({name: value for name, value in info.items() if name != "action_mask"})
+
+
+@pytest.mark.parametrize(("urgent", "wanted"), [(True, -0.5), (False, 0.0)])
+def test_a_wrong_answer_scores_nothing_and_less_where_minutes_matter(urgent: bool, wanted: float) -> None:
+    env = make()
+    label_of(env, urgent)
+    first = len(env.form.panels)
+    wrong = first if env.oracle() != first else first + 1
+    _, reward, terminated, truncated, info = env.step(wrong)
+    assert (reward, terminated, truncated) == (wanted, True, False)
+    assert (info["correct"], info["critical_miss"]) == (False, urgent)
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_an_episode_is_cut_off_by_steps_and_by_money(urgent: bool) -> None:
+    env = make(max_steps=3)
+    label_of(env, urgent)
+    for order in range(3):
+        _, reward, terminated, truncated, info = env.step(order)
+    assert (terminated, truncated, info["correct"], info["critical_miss"]) == (False, True, False, urgent)
+    cost = float(env.form.cost_P[2])
+    assert reward == pytest.approx(-0.01 * cost - 0.5 * urgent)
+
+    env = make(budget=0.5)
+    label_of(env, urgent)
+    assert not env.action_masks()[: len(env.form.panels)].any()
+    observation, reward, terminated, truncated, info = env.step(0)
+    assert (terminated, truncated, info["spent"]) == (False, True, 0.0)
+    assert reward == -0.5 * urgent
+    assert not observation["ordered"].any()
+
+
+def test_an_answer_at_the_last_step_counts() -> None:
+    env = make(max_steps=1)
+    env.reset(seed=1)
+    assert env.step(env.oracle())[1:4] == (1.0, True, False)
+
+
+def test_orders_may_be_free() -> None:
+    env = make(cost_weight=0.0, critical_miss=0.0)
+    env.reset(seed=1)
+    assert env.step(0)[1] == 0.0
+
+
+# --- mistakes -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"complaint": "boredom"}, "complaint must be one of .*chest_pain"),
+        ({"split": "ood"}, "split must be 'train' or 'test'"),
+        ({"split": "all"}, "split must be one of"),
+        ({"max_steps": 0}, "max_steps must be an int from 1 on"),
+        ({"max_steps": True}, "max_steps must be an int from 1 on"),
+        ({"patients": 2.5}, "patients must be an int"),
+        ({"bank_seed": -1}, "bank_seed must be an int from 0 on"),
+        ({"budget": 0}, "budget must be a number above 0"),
+        ({"budget": float("nan")}, "budget must be a number above 0"),
+        ({"cost_weight": -1}, "cost_weight must be a number from 0"),
+        ({"critical_miss": "much"}, "critical_miss must be a number from 0"),
+        ({"render_mode": "human"}, "render_mode must be one of"),
+    ],
+)
+def test_an_option_out_of_its_range_is_explained(options: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(BadArgument, match=wanted):
+        ClinicalCaseTabularEnv(**options)
+    with pytest.raises(BadArgument, match=wanted):
+        ClinicalCaseTabularVectorEnv(2, **options)
+
+
+def test_steps_at_the_wrong_moment_and_actions_that_are_none() -> None:
+    env, envs = make(), make_vec(2, autoreset_mode="Disabled")
+    with pytest.raises(WrongMoment):
+        env.step(0)
+    with pytest.raises(WrongMoment):
+        envs.step(np.zeros(2, np.int64))
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    for wrong in (-1, len(env.form.actions), 1.5, "ecg", None):
+        with pytest.raises(BadAction):
+            env.step(wrong)  # type: ignore[arg-type]
+    for wrongs in ([0], [0, 10**6], [0.0, 1.0], 3):
+        with pytest.raises(BadAction):
+            envs.step(wrongs)  # type: ignore[arg-type]
+    env.step(env.oracle())
+    with pytest.raises(WrongMoment):
+        env.step(0)
+    envs.step(np.array([envs.oracle()[0], 0]))
+    with pytest.raises(WrongMoment, match="reset_mask"):
+        envs.step(np.zeros(2, np.int64))
+    for mask in (np.zeros(2, bool), [True, False], np.ones(3, bool)):
+        with pytest.raises(BadArgument, match="reset_mask"):
+            envs.reset(options={"reset_mask": mask})
+    with pytest.raises(BadArgument, match="reset_mask alone"):
+        envs.reset(options={"patient": 3})
+    with pytest.raises(BadArgument, match="1 seeds for 2"):
+        envs.reset(seed=[1])
+
+
+def test_some_episodes_can_be_reset_alone() -> None:
+    envs = make_vec(2, autoreset_mode="Disabled")
+    envs.reset(seed=0)
+    observed = envs.step(np.array([envs.oracle()[0], 0]))[0]
+    again, info = envs.reset(options={"reset_mask": np.array([True, False])})
+    assert again["ordered"][0].sum() == 0
+    assert data_equivalence({k: v[1] for k, v in again.items()}, {k: v[1] for k, v in observed.items()})
+    assert info["_spent"].tolist() == [True, False]
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+def test_the_chart_shows_what_is_known_and_the_truth_at_the_end_only() -> None:
+    env = make(render_mode="ansi")
+    env.reset(seed=2)
+    truth = knowledge().conditions[env.form.conditions[env.oracle() - len(env.form.panels)]].name
+    env.step(env.form.actions.index("order ecg"))
+    shown = env.render()
+    assert isinstance(shown, str)
+    assert "chest pain" in shown
+    assert "Spent" in shown
+    assert truth not in shown
+    wrong = len(env.form.panels) + (env.oracle() == len(env.form.panels))
+    env.step(wrong)
+    assert f"It was: {truth}" in " ".join(str(env.render()).split())
+
+
+def test_a_batch_is_drawn_frame_by_frame() -> None:
+    envs = make_vec(2, render_mode="rgb_array")
+    envs.reset(seed=0)
+    frames = envs.render()
+    assert frames is not None
+    assert [frame.ndim for frame in frames] == [3, 3]
+
+
+# --- stable-baselines3 ----------------------------------------------------------------------------------------------
+def test_the_bridge_plays_the_same_episodes() -> None:
+    pytest.importorskip("stable_baselines3", reason="no stable-baselines3: nobody to hand the environment to")
+    from azr_gym.interop.sb3 import VectorEnvAsVecEnv, make_vec_env
+
+    venv = make_vec_env("ClinicalCaseTabular-v0", 3, seed=4, **FEW)
+    envs = make_vec(3)
+    assert data_equivalence(venv.reset(), envs.reset(seed=4)[0])
+    rng = np.random.default_rng(0)
+    ended = 0
+    for _ in range(60):
+        masks = np.stack(venv.env_method("action_masks"))
+        assert np.array_equal(masks, envs.action_masks())
+        actions = rng.integers(len(envs.form.actions), size=3)
+        observed, rewards, done, infos = venv.step(actions)
+        wanted, more, terminated, truncated, told = envs.step(actions)
+        assert data_equivalence(observed, wanted)
+        assert np.allclose(rewards, more)
+        assert np.array_equal(done, terminated | truncated)
+        for index in np.flatnonzero(done):
+            ended += 1
+            assert data_equivalence(infos[index]["terminal_observation"], told["final_obs"][index])
+            assert infos[index]["TimeLimit.truncated"] == truncated[index]
+            assert infos[index]["diagnosis"] == told["final_info"]["diagnosis"][index]
+            assert "episode" in infos[index]
+    assert ended > 10
+    assert venv.get_attr("num_envs") == [3, 3, 3]
+    with pytest.raises(BadArgument, match="SAME_STEP"):
+        VectorEnvAsVecEnv(make_vec(2, autoreset_mode="NextStep"))
+
+
+@pytest.mark.parametrize("name", ["MaskablePPO", "PPO", "A2C", "DQN"])
+def test_agents_of_stable_baselines3_run(name: str) -> None:
+    pytest.importorskip("sb3_contrib", reason="no sb3-contrib: no agents to run")
+    import sb3_contrib
+    import stable_baselines3
+
+    from azr_gym.interop.sb3 import make_vec_env
+
+    agent = getattr(sb3_contrib, name, None) or getattr(stable_baselines3, name)
+    extra: dict[str, Any] = {"DQN": {"learning_starts": 50, "buffer_size": 1000}, "A2C": {"n_steps": 5}}.get(
+        name, {"n_steps": 32, "batch_size": 32}
+    )
+    model = agent("MultiInputPolicy", make_vec_env("ClinicalCaseTabular-v0", 4, **FEW), seed=0, device="cpu", **extra)
+    model.learn(300)
+    assert model.num_timesteps >= 300
+    action, _ = model.predict(make().reset(seed=0)[0], deterministic=True)
+    assert 0 <= int(action) < len(make().form.actions)
