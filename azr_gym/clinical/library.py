@@ -1,4 +1,4 @@
-"""The knowledge files, read, checked and frozen. Knows what is written there, and judges nobody.
+"""The knowledge files together: read, bound to each other, checked and frozen. Judges nobody.
 
 Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score`, `implausible`,
 `condition`, `panel` and `complaint`; a condition holds its rules. What one file defines, every other may use. A mistake
@@ -12,12 +12,11 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from enum import IntEnum, StrEnum
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,200 +32,35 @@ from azr_gym.clinical.criteria import (
     formula,
 )
 from azr_gym.clinical.panels import BadPanel, Complaint, Panel, check, revealed
-from azr_gym.errors import AzrGymError
+from azr_gym.clinical.records import (
+    AGE,
+    BODY,
+    FEMALE,
+    MALE,
+    PERSON,
+    PREGNANT,
+    TIERS,
+    Analyte,
+    BadKnowledge,
+    Certainty,
+    Condition,
+    Derived,
+    Finding,
+    Implausible,
+    Kind,
+    Level,
+    Rule,
+    Score,
+    Sex,
+    Source,
+    record,
+)
 
-MALE, FEMALE, PREGNANT, AGE = "male", "female", "pregnant", "age"
-PERSON = (MALE, FEMALE, PREGNANT)  # findings that every patient may have
-BODY = (AGE, "weight_kg", "height_cm")  # numbers that every patient may have
-TIERS = ("very_common", "common", "uncommon", "rare", "very_rare")
-OPPOSITE = {"positive": "negative", "detected": "not detected", "reactive": "not reactive"}  # of a test
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-Range = tuple[float, float]
-
-
-class BadKnowledge(AzrGymError):
-    """A mistake in the knowledge files."""
-
-
-class Certainty(IntEnum):
-    """How much a rule says. The surest rule that is met decides."""
-
-    DEFINITE = 0
-    PROBABLE = 1
-    POSSIBLE = 2
-
-
-class Kind(StrEnum):
-    """What a finding is, and so where it is found."""
-
-    SYMPTOM = "symptom"
-    SIGN = "sign"
-    HISTORY = "history"
-    MEDICATION = "medication"
-    ECG = "ecg"
-    IMAGING = "imaging"
-    TEST = "test"  # a laboratory result that is positive or negative
-    COURSE = "course"  # how it went, or how it answered to something
-
-
-class Level(StrEnum):
-    """What an implausible fact does to a case."""
-
-    REJECT = "reject"
-    WARN = "warn"
-
-
-class Sex(StrEnum):
-    """Who can have it."""
-
-    ANY = "any"
-    MALE = "male"
-    FEMALE = "female"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where something is from."""
-
-    id: str
-    citation: str
-    year: int
-    address: str = ""  # where it was read
-
-
-@dataclass(frozen=True, slots=True)
-class Analyte:
-    """Something that is measured."""
-
-    id: str
-    name: str
-    unit: str
-    reference: Range  # adults; both ends belong to it
-    limits: Range  # outside of it no value can be
-    source: str  # of the reference interval
-    female: Range | None = None  # reference interval of women, where it differs
-    units: Mapping[str, float] = field(default_factory=dict)  # other units: times this is the value in `unit`
-    aliases: tuple[str, ...] = ()
-    loinc: str = ""
-    panel: str = ""  # what is ordered to have it measured
-    decimals: int = 1
-    log: bool = False  # whether values spread over orders of magnitude
-
-    def interval(self, female: bool) -> Range:
-        """The reference interval of a woman or a man."""
-        return self.female if female and self.female is not None else self.reference
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is there or not."""
-
-    id: str
-    name: str
-    kind: Kind
-    aliases: tuple[str, ...] = ()
-    background: float = 0.02  # share of the patients that have it without a condition of ours to explain it (design)
-    sex: Sex = Sex.ANY
-    age: Range = (0, 120)
-    implies: tuple[str, ...] = ()  # what is there too where this is
-    denied: str = ""  # how a chart says that it is not there, where "no" before its name says it badly
-
-    @property
-    def absence(self) -> str:
-        """How a chart says that it is not there: "no fever", "HBsAg negative"."""
-        start, _, last = self.name.rpartition(" ")
-        return self.denied or (f"{start} {OPPOSITE[last]}" if start and last in OPPOSITE else f"no {self.name}")
-
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """A number that is computed from others."""
-
-    id: str
-    name: str
-    formula: str
-    source: str
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A clinical score."""
-
-    id: str
-    name: str
-    formula: str
-    range: Range
-    source: str
-    bands: Mapping[str, float] = field(default_factory=dict)  # name: from this value on
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """When a condition is there.
-
-    Attributes:
-        when: the criterion.
-        certainty: of a patient who meets it.
-        source: of every number in it.
-        seen: the page where its thresholds were read.
-        note: what a reader should know.
-    """
-
-    when: str
-    certainty: Certainty
-    source: str
-    seen: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A diagnosis.
-
-    Attributes:
-        id: its name in code.
-        name: as a clinician writes it.
-        system: the organ system.
-        icd10cm: its code in ICD-10-CM; several conditions may share one.
-        acuity: 1 minutes matter, 2 hours, 3 days, 4 weeks, 5 chronic or benign.
-        tier: how common it is: one of `TIERS`. A design constant, no epidemiology.
-        rule: its rules.
-        presents: the share of its patients that have a finding. A design constant unless its rule's source says it.
-        labs: where 90% of its patients' values lie, [5th, 95th percentile]. A design constant, likewise.
-        aliases: other names; no other condition has one of them.
-        codes: further ICD-10-CM codes that an answer may give.
-        parents: what it is a kind of.
-        manifestation_of: conditions that explain it: where one of them is there, this is no diagnosis of its own.
-        sex, age: who can have it.
-    """
-
-    id: str
-    name: str
-    system: str
-    icd10cm: str
-    acuity: int
-    tier: str
-    rule: tuple[Rule, ...]
-    presents: Mapping[str, float] = field(default_factory=dict)
-    labs: Mapping[str, Range] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    codes: tuple[str, ...] = ()
-    parents: tuple[str, ...] = ()
-    manifestation_of: tuple[str, ...] = ()
-    sex: Sex = Sex.ANY
-    age: Range = (18, 95)
-
-
-@dataclass(frozen=True, slots=True)
-class Implausible:
-    """What can not be, or hardly."""
-
-    id: str
-    when: str
-    level: Level
-    reason: str
-    source: str
+__all__ = [
+    "AGE", "BODY", "FEMALE", "MALE", "PERSON", "PREGNANT", "TIERS", "Analyte", "BadKnowledge", "Certainty", "Check",
+    "Condition", "Derived", "Finding", "Implausible", "Kind", "Level", "Library", "Rule", "Score", "Sex", "Source",
+    "knowledge", "mentioned", "most_words", "plain", "read",
+]  # fmt: skip
 
 
 class Check(NamedTuple):
@@ -337,73 +171,13 @@ def read(found: Iterable[Traversable]) -> Library:
                 raise BadKnowledge(f"{file.name}: [[{kind}]] is none of {', '.join(f'[[{one}]]' for one in KINDS)}")
             for row in rows:
                 place = f"{file.name}, {kind} {row.get('id', '?')}"
-                made = _record(KINDS[kind], row, place)
+                made = record(KINDS[kind], row, place)
                 if made.id in tables[kind]:
                     raise BadKnowledge(f"{place}: id: {where[id(tables[kind][made.id])]} has it already")
                 tables[kind][made.id] = made
                 where[id(made)] = place
     ordered = {kind: MappingProxyType(dict(sorted(rows.items()))) for kind, rows in tables.items()}
     return _bound(ordered, {kind: {one: where[id(row)] for one, row in rows.items()} for kind, rows in tables.items()})
-
-
-T = TypeVar("T")
-
-
-def _record(kind: type[T], row: Mapping[str, Any], place: str) -> T:
-    """A record of a kind from its row."""
-    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(row) - set(known)):
-        raise BadKnowledge(f"{place}: {unknown[0]}: there is no such key; there are {', '.join(known)}")
-    missing = [
-        name
-        for name, one in known.items()
-        if name not in row and one.default is MISSING and one.default_factory is MISSING
-    ]
-    if missing:
-        raise BadKnowledge(f"{place}: {missing[0]}: it is missing")
-    hints = get_type_hints(kind)
-    values = {name: _value(hints[name], value, f"{place}: {name}") for name, value in row.items()}
-    if "id" in values and not NAME.fullmatch(values["id"]):
-        raise BadKnowledge(f"{place}: id: {values['id']!r} is no name of a to z, 0 to 9 and _")
-    return kind(**values)
-
-
-def _value(wanted: Any, value: Any, place: str) -> Any:
-    """A value of a record, as its type wants it."""
-    if wanted is str or wanted is bool or wanted is int:
-        if type(value) is not wanted or value == "":
-            raise BadKnowledge(f"{place}: {value!r} is no {wanted.__name__}")
-        return value
-    if wanted is float:
-        if type(value) not in (int, float):
-            raise BadKnowledge(f"{place}: {value!r} is no number")
-        return float(value)
-    if isinstance(wanted, type) and issubclass(wanted, StrEnum):
-        if value not in list(wanted):
-            raise BadKnowledge(f"{place}: {value!r} is none of {', '.join(wanted)}")
-        return wanted(value)
-    if wanted is Certainty:
-        names = [one.name.lower() for one in Certainty]
-        if value not in names:
-            raise BadKnowledge(f"{place}: {value!r} is none of {', '.join(names)}")
-        return Certainty[value.upper()]
-    if wanted in (Range, Range | None):
-        ends = value if isinstance(value, list) and len(value) == 2 else []
-        if not ends or any(type(end) not in (int, float) for end in ends) or ends[0] > ends[1]:
-            raise BadKnowledge(f"{place}: {value!r} is no [low, high]")
-        return (float(ends[0]), float(ends[1]))
-    if wanted == tuple[Rule, ...]:
-        if not isinstance(value, list) or not value:
-            raise BadKnowledge(f"{place}: a condition has at least one rule")
-        return tuple(_record(Rule, row, f"{place} {number}") for number, row in enumerate(value, 1))
-    if wanted == tuple[str, ...]:
-        if not isinstance(value, list) or len(set(map(str, value))) < len(value):
-            raise BadKnowledge(f"{place}: {value!r} is no list of different texts")
-        return tuple(_value(str, one, place) for one in value)
-    if not isinstance(value, dict):
-        raise BadKnowledge(f"{place}: {value!r} is no table")
-    inner = float if wanted == Mapping[str, float] else Range
-    return MappingProxyType({name: _value(inner, one, f"{place}.{name}") for name, one in value.items()})
 
 
 # --- what one record says of another -------------------------------------------------------------------------------
