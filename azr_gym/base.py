@@ -60,8 +60,8 @@ class TaskEnv(gym.Env[str, str]):
         """Judge what the agent wrote.
 
         Returns:
-            The next prompt or "", the reward, whether the episode is over, False, and `info` with the outcome, the
-            reason, and for a proposer its accepted task.
+            The next prompt or "", the reward, whether the episode is over, whether it was cut off, and `info` with the
+            outcome, the reason, and for a proposer its accepted task.
 
         Raises:
             WrongMoment: there is no episode, or it is over.
@@ -69,7 +69,7 @@ class TaskEnv(gym.Env[str, str]):
         """
         turn = self.game.step([self.episode], [action], self._steps)[0]
         self._steps += 1
-        return turn.observation, turn.reward, turn.terminated, False, turn.info
+        return turn.observation, turn.reward, turn.terminated, turn.truncated, turn.info
 
     @property
     def episode(self) -> Episode[Any]:

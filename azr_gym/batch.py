@@ -147,9 +147,9 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         self._shown = list(episodes)
         self._lengths = [length + 1 for length in self._lengths]
         terminated = np.array([turn.terminated for turn in turns], bool)
-        truncated = np.zeros(self.num_envs, bool)
+        truncated = np.array([turn.truncated for turn in turns], bool)
         if self.max_episode_steps is not None:
-            truncated = ~terminated & (np.array(self._lengths) >= self.max_episode_steps)
+            truncated |= ~terminated & (np.array(self._lengths) >= self.max_episode_steps)
             for index in np.flatnonzero(truncated):
                 episodes[index].over = True
         rewards = np.array([turn.reward for turn in turns], np.float64)

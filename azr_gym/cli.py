@@ -72,6 +72,7 @@ def play(
     role: Literal["solve", "propose"] = "solve",
     mode: str | None = None,
     level: int | None = None,
+    workup: str | None = None,
     episodes: int = 5,
     seed: int | None = None,
 ) -> int:
@@ -82,6 +83,7 @@ def play(
         role: solve tasks, or propose them.
         mode: what is to be found; by default the environment's first.
         level: how hard, where the environment has levels.
+        workup: "sequential" where a patient's results must be ordered first.
         episodes: how many tasks.
         seed: begins the same game again.
     """
@@ -89,7 +91,7 @@ def play(
     from .play import play as play_on
 
     options: dict[str, Any] = {
-        name: value for name, value in {"mode": mode, "level": level}.items() if value is not None
+        name: value for name, value in {"mode": mode, "level": level, "workup": workup}.items() if value is not None
     }
     try:
         env = gym.make(env_id, role=role, **options).unwrapped

@@ -61,6 +61,7 @@ class Turn:
     reward: float
     terminated: bool
     info: dict[str, Any]
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ class Game(Generic[T]):
 
     def __init__(self, room: Room[T], options: Mapping[str, Any]) -> None:
         self.room, self.options, self.play = room, dict(options), play(room, options)
+        room.admit(self.play.role, self.play.mode)
 
     def deal(self, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> Episode[T]:
         """Begin an episode.
@@ -230,17 +232,24 @@ class Game(Generic[T]):
         play, turns = self.play, []
         verdicts = self.room.judge([episode.task for episode in episodes], texts)  # type: ignore[misc]
         for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
-            episode.attempt += 1
             episode.text, episode.verdict = text, verdict
-            episode.over = verdict.outcome is Outcome.CORRECT or episode.attempt >= play.max_attempts
+            if verdict.task is not None:  # it stands otherwise now
+                episode.task, episode.prompt = verdict.task, self.room.prompt(verdict.task, play.prompt_style)
+                episode.info = episode.info | self.room.public(verdict.task)
+            episode.attempt += verdict.outcome is not Outcome.OPEN
+            cut = verdict.outcome is Outcome.UNANSWERED
+            episode.over = verdict.outcome is Outcome.CORRECT or cut or episode.attempt >= play.max_attempts
             info = episode.info | {
                 "outcome": verdict.outcome,
                 "reason": verdict.reason,
                 "correctness": verdict.correctness,
                 "attempt": episode.attempt,
             }
-            if episode.over:
-                turns.append(Turn("", rewards.solve_reward(play.reward, verdict.outcome), True, info))
+            if verdict.outcome is Outcome.OPEN:
+                turns.append(Turn(episode.prompt, verdict.extra, False, info))
+            elif episode.over:
+                worth = rewards.solve_reward(play.reward, verdict.outcome) + verdict.extra
+                turns.append(Turn("", worth, not cut, info, cut))
             else:
                 again = self.room.retry(episode.prompt, text, verdict, play.prompt_style)
                 turns.append(Turn(again[-MAX_CHARS:], 0.0, False, info))

@@ -1,6 +1,6 @@
 """Rewards: correctness, format, learnability, and how a preset puts them together. Pure functions.
 
-| preset | solve: correct / wrong / malformed | propose: valid / refused / malformed |
+| preset | solve: correct / wrong or unanswered / malformed | propose: valid / refused / malformed |
 |---|---|---|
 | `binary` | 1 / 0 / 0 | learnability (1 where nobody solves) / 0 / 0 |
 | `azr` | 1 / -0.5 / -1 | learnability (1 where nobody solves) / -0.5 / -1 (arXiv 2505.03335, eq. 6) |
@@ -57,7 +57,7 @@ def learnability(solve_rate: float, kind: Learnability | str = Learnability.INVE
 
 
 def solve_reward(preset: Reward | str, outcome: Outcome) -> float:
-    """A solver's reward for an outcome.
+    """A solver's reward for the outcome of an episode; a step after which it goes on is worth nothing.
 
     Raises:
         BadArgument: there is no such preset.
@@ -65,7 +65,7 @@ def solve_reward(preset: Reward | str, outcome: Outcome) -> float:
     preset = choose(Reward, preset, "reward")
     if outcome is Outcome.CORRECT:
         return 1.0
-    if preset in (Reward.BINARY, Reward.LAMBDA):
+    if outcome is Outcome.OPEN or preset in (Reward.BINARY, Reward.LAMBDA):
         return 0.0
     return -1.0 if outcome is Outcome.MALFORMED else -0.5
 

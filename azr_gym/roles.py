@@ -22,6 +22,8 @@ class Outcome(StrEnum):
 
     CORRECT = "correct"  # solve: the right answer
     WRONG = "wrong"  # solve: an answer, but not a right one
+    OPEN = "open"  # solve: no answer yet; the episode goes on with more to read
+    UNANSWERED = "unanswered"  # solve: cut off before there was an answer
     ACCEPTED = "accepted"  # propose: a valid new task
     REFUSED = "refused"  # propose: a well-formed proposal that can not become a task
     MALFORMED = "malformed"  # either: nothing in the text could be read as what was asked for

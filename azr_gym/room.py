@@ -64,8 +64,10 @@ class Verdict(Generic[T]):
         reason: a sentence for people, and for a second attempt. Never the key.
         refusal: of the room's enum, where a proposal was not accepted.
         correctness: share of the task that an answer gets right, 0 to 1; rewards look at the outcome alone.
-        task: what an accepted proposal became.
+        task: what an accepted proposal became; of an answer, the task as it stands now, where it stands otherwise: its
+            prompt is what the solver reads next (`Outcome.OPEN`).
         metrics: numbers about that task.
+        extra: added to the preset's reward: what a step costs, or a mistake.
     """
 
     outcome: Outcome
@@ -74,6 +76,7 @@ class Verdict(Generic[T]):
     correctness: float = 0.0
     task: T | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    extra: float = 0.0
 
 
 class Room(ABC, Generic[T]):
@@ -88,6 +91,14 @@ class Room(ABC, Generic[T]):
     task_type: ClassVar[type[Any]]
     roles: ClassVar[tuple[Role, ...]] = (Role.SOLVE,)
     splits: ClassVar[tuple[Split, ...]] = (Split.TRAIN,)
+    worst_extra: float = 0.0  # the least that the `extra` of an episode's verdicts comes to
+
+    def admit(self, role: Role, modes: Sequence[StrEnum]) -> None:
+        """Look at how the room is to be played, once, when its environment is made.
+
+        Raises:
+            BadArgument: its own settings do not allow that; the message lists what they do.
+        """
 
     @abstractmethod
     def make(self, rng: np.random.Generator, mode: StrEnum, split: Split) -> T:
@@ -195,4 +206,4 @@ class Room(ABC, Generic[T]):
 
 def verdict_is_good(verdict: Verdict[Any]) -> bool:
     """Whether the text did what it was asked for."""
-    return verdict.outcome in (Outcome.CORRECT, Outcome.ACCEPTED)
+    return verdict.outcome in (Outcome.CORRECT, Outcome.ACCEPTED, Outcome.OPEN)

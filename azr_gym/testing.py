@@ -183,7 +183,7 @@ def _check_oracle(env: TaskEnv, episodes: int, seed: int) -> None:
 def _range(env: TaskEnv) -> tuple[float, float]:
     play = env.game.play
     bad = Outcome.MALFORMED
-    low = min(0.0, reward(play.reward, play.role, bad))
+    low = min(0.0, reward(play.reward, play.role, bad)) + env.game.room.worst_extra
     return low, play.reward_weight if play.reward is Reward.LAMBDA and play.role is Role.PROPOSE else 1.0
 
 

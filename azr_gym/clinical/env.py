@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from ..base import TaskEnv
 from ..batch import BatchTaskEnv
+from ..errors import BadArgument
 from .room import ClinicalRoom
 from .solve import Credit
+from .workup import Terms
 
 
 class ClinicalCaseEnv(TaskEnv):
@@ -34,12 +37,45 @@ class ClinicalCaseEnv(TaskEnv):
     |---|---|---|---|
     | `deduction` | a patient | the diagnosis | the engine says the same |
     | `abduction` | a diagnosis and a part of a patient | a whole patient | the part is in it, and the engine says so |
+    | `induction` | five patients, each labelled true or false by a hidden rule | the rule | it labels five others so |
 
     In abduction facts were taken out of a patient until the engine no longer said the diagnosis. Any patient is right
     who could be and has what was given as it was given.
+
+    In induction the ten patients have both labels in either half, and nothing that the rule looks at is unknown. The
+    rule is a part of a criterion of the knowledge files, some of its thresholds moved. An answer is a rule in the same
+    grammar (`azr_gym/clinical/criteria.py`), at most 400 characters, read as data and never run:
+
+        fever and not cough
+        age >= 65 or lactate > 2 * uln(lactate)
+        at_least(2, fever, heart_rate > 90, leukocytes > 12)
+
+    It may use any name that the knowledge has, and must settle all five hidden patients as the hidden rule does; the
+    share that it does is in `info["correctness"]`.
+
     A mode may be a tuple, to mix. A *proposer* (`role="propose"`) writes a patient as JSON, or in the compact
     notation, with a question of its own under `"prompt"` if it likes; the label is the engine's answer, not what it
-    claims.
+    claims. For induction it is given a rule, of a task or a diagnosis of the pool where there is one
+    (`reset(options={"rule": text})` gives another), and writes ten patients and a `"message"`, a hint in words.
+
+    ## Work-up
+
+    `workup="sequential"` (role solve, mode deduction; nothing else) shows the complaint, the history and the vital
+    signs alone. Each step is one action in words: "order troponin", "order CBC", "ask about medicines" reveal a panel
+    of `knowledge/panels.toml`; "diagnose NSTEMI" ends the episode. Results are the patient's; what is not known of the
+    patient is not available. Panels go by any of their names, or by a value or finding that they show. The next
+    observation is the prompt with everything that is known by then; `info` has `facts`, `orders` and `spent`.
+
+    | what | reward | |
+    |---|---|---|
+    | an order | -0.01 x its cost x `cost_weight` | a question costs 1, a CT of the chest 8, a biopsy 15 |
+    | one that was made already, or that there is not | 0 | |
+    | the right diagnosis | the preset's reward for it: 1 | terminates |
+    | a wrong one, or no action | the preset's: 0, or -0.5 and -1 | terminates (after `max_attempts`) |
+    | order number `max_steps`, or one that exceeds the `budget` | as a wrong one; outcome `unanswered` | truncates |
+    | either, where minutes matter (acuity 1) | `critical_miss` less | |
+
+    With the default terms an episode's reward lies between -1.1 and 1; with preset `azr` between -2.1 and 1.
 
     ## The engine
 
@@ -65,7 +101,11 @@ class ClinicalCaseEnv(TaskEnv):
     Malformed: `malformed` (no JSON object, or neither age nor sex in it). Refused: `contradiction`, `unknown_unit`,
     `implausible` (with the reason: limits, sex and age, Henderson-Hasselbalch, parts larger than their whole ...),
     `ambiguous`, `insufficient`, `no_diagnosis`, `leaks_diagnosis`, `nothing_to_hide` (abduction), `duplicate`,
-    `held_out` (one skeleton in eight: the condition, what is there, which values are high or low).
+    `held_out` (one skeleton in eight: the condition, what is there, which values are high or low; of a rule, which facts
+    are joined how, without the numbers). Induction also: malformed `no_message`; refused `wrong_count`,
+    `repeated_patient`, `undecided` (whether a patient meets the rule), `one_label` (a half is all true or all false),
+    `too_long`, `forbidden` (control characters), `message_contains_rule` (a test as it is written there, or all its
+    facts and numbers).
 
     ## FHIR
 
@@ -87,11 +127,14 @@ class ClinicalCaseEnv(TaskEnv):
     | `role`, `mode`, `pool`, `split`, `reward`, `solver`, ... | | as `CodeTriplet-v0`; splits: `"train"`, `"test"` |
     | `credit` | `"exact"` | or `"hierarchical"` |
     | `conditions` | `()` | ids of the conditions that generated patients have; none named: all |
+    | `workup` | `None` | or `"sequential"`, and then: |
+    | `budget`, `max_steps` | 60, 20 | cost and number of orders |
+    | `cost_weight`, `critical_miss` | 1, 0.5 | see the work-up's rewards |
     | `render_mode` | `None` | `"ansi"`; `"rgb_array"`: the patient's chart, uint8 (820, 1200, 3) |
 
     ## Versions
 
-    - v0: the first. Treatment, prognosis, work-up, induction and the tabular environment are not there yet.
+    - v0: the first. Treatment and prognosis are not there yet. The work-up in numbers is `ClinicalCaseTabular-v0`.
     """
 
     def __init__(
@@ -99,10 +142,11 @@ class ClinicalCaseEnv(TaskEnv):
         *,
         credit: Credit | str = Credit.EXACT,
         conditions: Sequence[str] = (),
+        workup: str | None = None,
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ClinicalRoom(credit, conditions), render_mode, **options)
+        super().__init__(ClinicalRoom(credit, conditions, _terms(workup, options)), render_mode, **options)
 
 
 class ClinicalCaseVectorEnv(BatchTaskEnv):
@@ -114,6 +158,21 @@ class ClinicalCaseVectorEnv(BatchTaskEnv):
         *,
         credit: Credit | str = Credit.EXACT,
         conditions: Sequence[str] = (),
+        workup: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ClinicalRoom(credit, conditions), num_envs, **options)
+        super().__init__(ClinicalRoom(credit, conditions, _terms(workup, options)), num_envs, **options)
+
+
+def _terms(workup: str | None, options: dict[str, Any]) -> Terms | None:
+    """What a work-up costs, taken out of the options.
+
+    Raises:
+        BadArgument: no such work-up, or terms without one.
+    """
+    given = {one.name: options.pop(one.name) for one in fields(Terms) if one.name in options}
+    if workup not in (None, "sequential"):
+        raise BadArgument(f"workup must be 'sequential' or None, not {workup!r}")
+    if workup is None and given:
+        raise BadArgument(f"{', '.join(given)}: that is for workup='sequential'")
+    return Terms(**given) if workup is not None else None

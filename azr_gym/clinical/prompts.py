@@ -8,6 +8,7 @@ from typing import Any
 
 from azr_gym.clinical.engine import Verdict
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Kind, Library, plain
+from azr_gym.clinical.panels import Work
 from azr_gym.clinical.task import MAX_MESSAGE_CHARS, N_PAIRS, CaseTask, ClinicalTask, Facts, InductionTask, Mode
 from azr_gym.roles import PromptStyle
 from azr_gym.room import Brief
@@ -36,6 +37,14 @@ OTHER_LABELS = "the rule does not give every hidden label"
 UNSETTLED = "whether a hidden patient meets the rule is not settled: it looks at something that is not known"
 NO_RULE = "no rule could be read: write one in the grammar that was shown"
 TWO_RULES = "two rules that differ: give one"
+NO_ACTION = "no action could be read: order one thing, or diagnose one condition"
+TWO_ACTIONS = "two actions that differ: give one at a time"
+ORDERED = "that is known now"
+NOT_AVAILABLE = "that is not available"
+KNOWN_ALREADY = "that was known already"
+NO_SUCH_ORDER = "there is no such order"
+BUDGET_SPENT = "that order exceeds the budget, and there is no diagnosis"
+NO_MORE_ORDERS = "that was the last order, and there is no diagnosis"
 
 
 def amount(known: Library, name: str, value: float) -> str:
@@ -56,13 +65,18 @@ def person(facts: Mapping[str, float]) -> str:
 
 def chart(known: Library, facts: Mapping[str, float]) -> str:
     """A patient as a chart."""
-    lines = [f"Patient: {person(facts)}."]
+    return "\n".join([f"Patient: {person(facts)}.", *_noted(known, facts)])
+
+
+def _noted(known: Library, facts: Mapping[str, float]) -> list[str]:
+    """Everything but who it is."""
+    lines = []
     for kind, heading in HEADINGS.items():
         if said := "; ".join(_said(known, facts, kind)):
             lines.append(f"{heading}: {said}.")
     if measured := [f"- {line}" for line in _measured(known, facts)]:
         lines += ["Measured:", *measured]
-    return "\n".join(lines)
+    return lines
 
 
 def _said(known: Library, facts: Mapping[str, float], kind: Kind) -> Iterator[str]:
@@ -86,17 +100,20 @@ def compact(known: Library, facts: Mapping[str, float]) -> str:
     """The same in few marks: who it is; what is there; what is not; what was measured."""
     sex = "F" if facts.get(FEMALE) else "M"
     who = f"{facts[AGE]:g} {sex}{' pregnant' if facts.get(PREGNANT) else ''}"
+    return "\n".join([who, *_marks(known, facts)])
+
+
+def _marks(known: Library, facts: Mapping[str, float]) -> list[str]:
     rest = {name: value for name, value in facts.items() if name not in (AGE, FEMALE, MALE, PREGNANT)}
     there = [name for name, value in rest.items() if name in known.findings and value]
     absent = [name for name, value in rest.items() if name in known.findings and not value]
     values = [f"{name} {amount(known, name, value)}" for name, value in rest.items() if name not in known.findings]
     lines = [
-        who,
         f"+ {', '.join(there)}" if there else "",
         f"- {', '.join(absent)}" if absent else "",
         ", ".join(values),
     ]
-    return "\n".join(line for line in lines if line)
+    return [line for line in lines if line]
 
 
 def solve(known: Library, task: ClinicalTask, style: PromptStyle) -> str:
@@ -127,6 +144,47 @@ FORM = (
     '"medications", "ecg", "imaging", "tests" (lists of words; "no ..." for what is absent), "vitals" and "labs" '
     "(values with units).\n"
 )
+
+
+def work_up(
+    known: Library,
+    first: Mapping[str, float],
+    comes_with: str,
+    orders: Sequence[tuple[str, Mapping[str, float]]],
+    left: tuple[float, int],
+    question: str,
+    style: PromptStyle,
+) -> str:
+    """What a solver reads who must order what it wants to know.
+
+    Args:
+        known: the library.
+        first: what is known at first.
+        comes_with: the complaint.
+        orders: ids of the panels that were ordered ("" for what there is not), and what each has shown.
+        left: of the budget, and how many orders.
+        question: that a proposer wants asked, or "".
+        style: how it is worded.
+    """
+    if style is PromptStyle.COMPACT:
+        shown = [line for name, facts in orders for line in (f"> {name}", *(_marks(known, facts) or ["n/a"]))]
+        return "\n".join([compact(known, first), *shown, f"{left[0]:g} ? ="])
+    done = []
+    for number, (name, facts) in enumerate(orders, 1):
+        lines = _noted(known, facts) if facts else ["Not available."]
+        unknown = facts and any(one not in facts for one in known.reveals[name])
+        more = ["The rest of it: not available."] if unknown else []
+        done.append("\n".join([f"{number}. {known.panels[name].name if name else 'no such order'}", *lines, *more]))
+    menu = {work: [one for one in known.panels.values() if one.work is work and not one.given] for work in Work}
+    said = "\n".join(f"- {work}: {', '.join(f'{one.name} ({one.cost:g})' for one in menu[work])}" for work in Work)
+    so_far = "\n\n".join(["Ordered so far:", *done, ""]) if done else ""
+    return (
+        f"{chart(known, first)}\nComplaint: {comes_with}.\n\n{so_far}{question or QUESTION} Find out more, or say what "
+        f"it is. You may spend {left[0]:g} more, and have {left[1]} orders left; whoever spends less does better. What "
+        f"there is, and its cost:\n{said}\n\nThink it through first if you like; then write one action between "
+        '<answer> and </answer>: "order ..." or "ask ..." with one of these, or "diagnose ..." with one condition, by '
+        "name or ICD-10-CM code. A diagnosis ends it.\n"
+    )
 
 
 GRAMMAR = (
@@ -215,14 +273,14 @@ def _propose_inputs(rule: str, style: PromptStyle) -> str:
     )
 
 
-def answer(known: Library, task: ClinicalTask, style: PromptStyle) -> str:
-    """A right answer, as a solver would write it."""
+def answer(known: Library, task: ClinicalTask, style: PromptStyle, verb: str = "") -> str:
+    """A right answer, as a solver would write it; a diagnosis after a verb, where one is given."""
     if isinstance(task, InductionTask):
         return task.rule if style is PromptStyle.COMPACT else f"<answer>{task.rule}</answer>"
     assert isinstance(task, CaseTask)
     if task.mode is Mode.DEDUCTION:
         said = task.condition if style is PromptStyle.COMPACT else known.conditions[task.condition].name
-        return said if style is PromptStyle.COMPACT else f"<answer>{said}</answer>"
+        return f"{verb}{said}" if style is PromptStyle.COMPACT else f"<answer>{verb}{said}</answer>"
     return patient(known, task.whole, style)
 
 

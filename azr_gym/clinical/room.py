@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from azr_gym.clinical import induction, prompts, propose, solve
+from azr_gym.clinical import induction, prompts, propose, solve, workup
 from azr_gym.clinical.engine import Engine, shared
 from azr_gym.clinical.generate import Generator
 from azr_gym.clinical.library import Library
@@ -16,6 +17,7 @@ from azr_gym.clinical.match import Matcher, matcher
 from azr_gym.clinical.rules import Rule, Rulebook
 from azr_gym.clinical.solve import Credit
 from azr_gym.clinical.task import CaseTask, ClinicalTask, InductionTask, Mode, frozen
+from azr_gym.clinical.workup import Terms
 from azr_gym.errors import BadArgument, BadTask
 from azr_gym.pool import TaskPool
 from azr_gym.roles import PromptStyle, Role, Split, choose
@@ -31,6 +33,7 @@ class ClinicalRoom(Room[ClinicalTask]):
     Args:
         credit: "exact", or "hierarchical": a more general name of the diagnosis counts half in `info["correctness"]`.
         conditions: ids of the conditions that patients are drawn for; none named: all, common ones more often.
+        sequential: what a work-up costs, where the solver orders what it wants to know; None: everything is shown.
 
     Raises:
         BadArgument: an option out of its range.
@@ -43,11 +46,29 @@ class ClinicalRoom(Room[ClinicalTask]):
     roles = (Role.SOLVE, Role.PROPOSE)
     splits = (Split.TRAIN, Split.TEST)
 
-    def __init__(self, credit: Credit | str = Credit.EXACT, conditions: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        credit: Credit | str = Credit.EXACT,
+        conditions: Sequence[str] = (),
+        sequential: Terms | None = None,
+    ) -> None:
         self.credit = choose(Credit, credit, "credit")
         if isinstance(conditions, str) or not all(isinstance(one, str) for one in conditions):
             raise BadArgument(f"conditions must be a list of ids, not {conditions!r}")
         self.conditions = tuple(conditions)
+        self.sequential, self.worst_extra = sequential, sequential.worst if sequential is not None else 0.0
+
+    def admit(self, role: Role, modes: Sequence[Any]) -> None:
+        """A work-up is for solvers of deduction.
+
+        Raises:
+            BadArgument: anything else.
+        """
+        if self.sequential is not None and (role is not Role.SOLVE or tuple(modes) != (Mode.DEDUCTION,)):
+            raise BadArgument(
+                "workup='sequential' is played with role='solve', mode='deduction', target diagnosis, and with nothing "
+                f"else: not with role={str(role)!r}, mode={', '.join(modes)}"
+            )
 
     @property
     def engine(self) -> Engine:
@@ -115,11 +136,18 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def prompt(self, task: ClinicalTask, style: PromptStyle) -> str:
         """What a solver reads."""
+        if self.sequential is not None:
+            return workup.prompt(workup.of(task), self.library, self.sequential, style)
         return prompts.solve(self.library, task, style)
 
     def public(self, task: ClinicalTask) -> dict[str, Any]:
         """`facts`, pairs of a name and a value; in abduction the `condition` too. induction: `shown`, a tuple of
-        (facts, label), and `message`."""
+        (facts, label), and `message`. In a work-up the `facts` that are known so far, the `orders`, and what they have
+        cost: `spent`."""
+        if self.sequential is not None:
+            now = workup.of(task)
+            facts = workup.seen(self.library, now)
+            return {"facts": facts, "orders": now.orders, "spent": float(now.spent(self.library))}
         if isinstance(task, InductionTask):
             return {"shown": task.shown, "message": task.message}
         assert isinstance(task, CaseTask)
@@ -128,6 +156,11 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def judge(self, tasks: Sequence[ClinicalTask], texts: Sequence[str]) -> list[Verdict[ClinicalTask]]:
         """Judge answers; one call of the engine for all patients among them."""
+        if self.sequential is not None:
+            return [
+                workup.judge(workup.of(task), text, self.library, _matcher(), self.credit, self.sequential)
+                for task, text in zip(tasks, texts, strict=True)
+            ]
         cases = [(task, text) for task, text in zip(tasks, texts, strict=True) if isinstance(task, CaseTask)]
         judged = iter(solve.judge(*_columns(cases), self.engine, _matcher(), self.credit))
         return [
@@ -137,6 +170,8 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def answer(self, task: ClinicalTask, style: PromptStyle) -> str:
         """A right answer."""
+        if self.sequential is not None:
+            return prompts.answer(self.library, workup.of(task).case, style, "diagnose ")
         return prompts.answer(self.library, task, style)
 
     def with_key(self, task: ClinicalTask, other: ClinicalTask) -> ClinicalTask:
@@ -181,6 +216,11 @@ class ClinicalRoom(Room[ClinicalTask]):
         """A patient's chart; of an accepted proposal its patient's. Everything else is drawn as text."""
         from azr_gym.clinical import chart
 
+        if self.sequential is not None:
+            now = workup.of(shown)
+            known_now = replace(now.case, facts=workup.seen(self.library, now))
+            steps = workup.steps(self.library, now)
+            return chart.draw(self.library, chart.of(self.library, known_now, text, verdict, over, steps))
         task = verdict.task if isinstance(shown, Brief) and verdict is not None else shown
         if not isinstance(task, CaseTask):
             return super().picture(shown, text, verdict, over)

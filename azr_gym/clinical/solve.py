@@ -68,9 +68,14 @@ def _named(task: CaseTask, answer: str, matcher: Matcher, credit: Credit) -> Ver
     if found.value is None:
         reason = prompts.CONTRADICTION if found.contradiction else prompts.UNREADABLE
         return Verdict(Outcome.MALFORMED, reason)
-    if found.value == task.condition:
+    return diagnosed(task, found.value, matcher, credit)
+
+
+def diagnosed(task: CaseTask, condition: str, matcher: Matcher, credit: Credit) -> Verdict[ClinicalTask]:
+    """Judge a diagnosis."""
+    if condition == task.condition:
         return Verdict(Outcome.CORRECT, prompts.RIGHT, correctness=1.0)
-    general = credit is Credit.HIERARCHICAL and found.value in matcher.ancestors.get(task.condition, frozenset())
+    general = credit is Credit.HIERARCHICAL and condition in matcher.ancestors.get(task.condition, frozenset())
     return Verdict(Outcome.WRONG, prompts.WRONG, correctness=0.5 if general else 0.0)
 
 
