@@ -101,8 +101,8 @@ class ClinicalCaseEnv(TaskEnv):
     Malformed: `malformed` (no JSON object, or neither age nor sex in it). Refused: `contradiction`, `unknown_unit`,
     `implausible` (with the reason: limits, sex and age, Henderson-Hasselbalch, parts larger than their whole ...),
     `ambiguous`, `insufficient`, `no_diagnosis`, `leaks_diagnosis`, `nothing_to_hide` (abduction), `duplicate`,
-    `held_out` (one skeleton in eight: the condition, what is there, which values are high or low; of a rule, which facts
-    are joined how, without the numbers). Induction also: malformed `no_message`; refused `wrong_count`,
+    `held_out` (one skeleton in eight: the condition, what is there, which values are high or low; of a rule, which
+    facts are joined how, without the numbers). Induction also: malformed `no_message`; refused `wrong_count`,
     `repeated_patient`, `undecided` (whether a patient meets the rule), `one_label` (a half is all true or all false),
     `too_long`, `forbidden` (control characters), `message_contains_rule` (a test as it is written there, or all its
     facts and numbers).
