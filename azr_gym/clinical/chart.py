@@ -203,7 +203,7 @@ class _Page:
         self.pen.rectangle((0, 0, WIDTH, 80), BAND)
         who = prompts.person(self.facts)
         self.text((MARGIN, 12), who[0].upper() + who[1:], 28, "white")
-        said = ", ".join(self.names([Kind.SYMPTOM], True)[:COMPLAINTS]) or "none written down"
+        said = "; ".join(self.names([Kind.SYMPTOM], True)[:COMPLAINTS]) or "none written down"
         self.labelled((MARGIN, 49), "Complaint", said, WIDTH - 260, "white", ON_BAND)
         size = [
             f"{self.facts[name]:g} {unit}"
@@ -278,7 +278,7 @@ class _Page:
         there = ((prompts.HEADINGS[kind], self.names([kind], True), INK) for kind in order)
         y = top + 38
         for heading, names, ink in (*there, ("Not found", self.names(order, False), MUTED)):
-            for number, line in enumerate(self.wrapped(", ".join(names), 15, room) if names else ()):
+            for number, line in enumerate(self.wrapped("; ".join(names), 15, room) if names else ()):
                 if y > foot - 44:
                     self.text((left + 128, y), "...", 15, MUTED)
                     return
