@@ -1,8 +1,8 @@
 """The knowledge files together: read, bound to each other, checked and frozen. Judges nobody.
 
-Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `derived`, `score`, `implausible`,
-`condition`, `panel` and `complaint`; a condition holds its rules. What one file defines, every other may use. A mistake
-is one error that names the file, the record, the key and the reason.
+Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `measured`, `derived`, `score`,
+`implausible`, `condition`, `panel` and `complaint`; a condition holds its rules. What one file defines, every other may
+use. A mistake is one error that names the file, the record, the key and the reason.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from azr_gym.clinical.criteria import (
     Criterion,
     Formula,
     Interval,
+    Truth,
     Vocabulary,
     criterion,
     exactly,
@@ -49,6 +50,8 @@ from azr_gym.clinical.records import (
     Implausible,
     Kind,
     Level,
+    Measured,
+    Range,
     Rule,
     Score,
     Sex,
@@ -58,9 +61,22 @@ from azr_gym.clinical.records import (
 
 __all__ = [
     "AGE", "BODY", "FEMALE", "MALE", "PERSON", "PREGNANT", "TIERS", "Analyte", "BadKnowledge", "Certainty", "Check",
-    "Condition", "Derived", "Finding", "Implausible", "Kind", "Level", "Library", "Rule", "Score", "Sex", "Source",
-    "knowledge", "mentioned", "most_words", "plain", "read",
+    "Condition", "Derived", "Finding", "Implausible", "Kind", "Level", "Library", "Measured", "Range", "Reading",
+    "Rule", "Score", "Sex", "Source", "knowledge", "mentioned", "most_words", "plain", "read",
 ]  # fmt: skip
+
+
+class Reading(NamedTuple):
+    """What values say of a finding, read."""
+
+    record: Measured
+    when: Criterion
+    unless: Criterion | None
+
+    def __call__(self, columns: Columns) -> Truth:
+        """Whether the finding must be there, and whether it can not be."""
+        there = self.when(columns)
+        return there if self.unless is None else Truth(there.yes, self.unless(columns).yes)
 
 
 class Check(NamedTuple):
@@ -89,6 +105,7 @@ class Library:
     derived_columns: Mapping[str, Callable[[Columns], Interval]]  # of those, and of reference limits
     implausible: tuple[tuple[Implausible, Criterion], ...]
     checks: tuple[Check, ...]  # every rule, in the order of the conditions' ids
+    readings: tuple[Reading, ...]  # what follows from a finding stands before it
     panels: Mapping[str, Panel]
     complaints: Mapping[str, Complaint]
     reveals: Mapping[str, tuple[str, ...]]  # the facts of every panel: each of one panel alone
@@ -148,7 +165,7 @@ def _tomls(folder: Traversable) -> Iterator[Traversable]:
 
 KINDS: dict[str, Any] = {
     "source": Source, "analyte": Analyte, "finding": Finding, "derived": Derived, "score": Score,
-    "condition": Condition, "implausible": Implausible, "panel": Panel, "complaint": Complaint,
+    "condition": Condition, "implausible": Implausible, "panel": Panel, "complaint": Complaint, "measured": Measured,
 }  # fmt: skip
 NAMED = ("analyte", "finding", "condition", "panel", "complaint")  # what people call by more than one name
 
@@ -213,12 +230,18 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         (one, _read_text(criterion, one.when, vocabulary, f"{where['implausible'][one.id]}: when"))
         for one in tables["implausible"].values()
     )
-    for kind in ("analyte", "derived", "score", "implausible"):
+    for kind in ("analyte", "derived", "score", "implausible", "measured"):
         for one in tables[kind].values():
             _known(one.source, tables["source"], f"{where[kind][one.id]}: source")
     for one in findings.values():
         for other in one.implies:
             _known(other, findings, f"{where['finding'][one.id]}: implies")
+            if left := sorted({*findings[other].implies} - {*one.implies}):
+                raise BadKnowledge(f"{where['finding'][one.id]}: implies: {left[0]} is missing, which {other} implies")
+    readings = [
+        _reading(one, findings, analytes, vocabulary, where["measured"][one.id]) for one in tables["measured"].values()
+    ]
+    readings.sort(key=lambda one: len(findings[one.record.id].implies))
     limits = {
         column: functools.partial(_limit, analyte, place)
         for analyte in analytes.values()
@@ -241,10 +264,27 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         derived_columns=MappingProxyType({**{name: one.value for name, one in formulas.items()}, **limits}),
         implausible=implausible,
         checks=tuple(checks),
+        readings=tuple(readings),
         panels=tables["panel"],
         complaints=tables["complaint"],
         reveals=_reveals(tables, where),
     )
+
+
+def _reading(
+    one: Measured, findings: Mapping[str, Any], analytes: Mapping[str, Any], vocabulary: Vocabulary, place: str
+) -> Reading:
+    _known(one.id, findings, f"{place}: id")
+    for name, (low, high) in one.labs.items():
+        _known(name, analytes, f"{place}: labs")
+        least, most = analytes[name].limits
+        if not least <= low <= high <= most:
+            raise BadKnowledge(f"{place}: labs: {name} is from {least:g} to {most:g}, not from {low:g} to {high:g}")
+    if not one.when and not one.unless:
+        raise BadKnowledge(f"{place}: when: neither it nor unless is there")
+    when = _read_text(criterion, one.when or "False", vocabulary, f"{place}: when")
+    unless = _read_text(criterion, one.unless, vocabulary, f"{place}: unless") if one.unless else None
+    return Reading(one, when, unless)
 
 
 def _reveals(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[str, str]]) -> Any:

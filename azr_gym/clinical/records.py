@@ -106,7 +106,8 @@ class Finding:
     aliases: tuple[str, ...] = ()
     background: float = 0.02  # share of the patients that have it without a condition of ours to explain it (design)
     sex: Sex = Sex.ANY
-    age: Range = (0, 120)
+    age: Range = (0, 120)  # at others nobody can have it
+    usual_age: Range = (0, 120)  # at others nobody has it whom the generator draws
     implies: tuple[str, ...] = ()  # what is there too where this is
     denied: str = ""  # how a chart says that it is not there, where "no" before its name says it badly
 
@@ -115,6 +116,26 @@ class Finding:
         """How a chart says that it is not there: "no fever", "HBsAg negative"."""
         start, _, last = self.name.rpartition(" ")
         return self.denied or (f"{start} {OPPOSITE[last]}" if start and last in OPPOSITE else f"no {self.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What measured values say of a finding.
+
+    Attributes:
+        id: the finding's.
+        source: of the numbers in it.
+        when: where this is met the finding is there.
+        unless: where this is met it is not; where it is left out, wherever `when` is not met.
+        labs: values of patients who have the finding, evenly between the ends, where their condition sets none. A
+            design constant.
+    """
+
+    id: str
+    source: str
+    when: str = ""
+    unless: str = ""
+    labs: Mapping[str, Range] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,12 @@ id = "thirst"
 name = "thirst"
 kind = "symptom"
 
+[[measured]]
+id = "thirst"
+when = "sugar > uln(sugar)"
+labs = { sugar = [4, 5] }
+source = "book"
+
 [[condition]]
 id = "sweetness"
 name = "Sweetness"
@@ -45,6 +51,20 @@ certainty = "definite"
 source = "book"
 seen = "https://example.org"
 """
+CHAIN = """
+[[finding]]
+id = "drought"
+name = "drought"
+kind = "sign"
+implies = ["thirst"]
+
+[[finding]]
+id = "dropsy"
+name = "dropsy"
+kind = "sign"
+implies = ["drought"]
+
+[[measured]]"""
 
 
 def write(folder: Path, *texts: str) -> list[Path]:
@@ -79,6 +99,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("uln(sugar) and", "uln(sugar) und", "condition sweetness: rule 1: when: "),
         ("and thirst", "and hunger", "rule 1: when: 'hunger' in "),
         ('id = "thirst"', 'id = "Thirst!"', "id: 'Thirst!' is no name"),
+        ("sugar > uln(sugar)\"\nlabs", "sugar > uln(salt)\"\nlabs", "measured thirst: when: "),
+        ('when = "sugar > uln(sugar)"\nlabs', "labs", "measured thirst: when: neither it nor unless is there"),
+        ("[[measured]]", CHAIN, "finding dropsy: implies: thirst is missing, which drought implies"),
+        ("sugar = [4, 5]", "sugar = [4, 50]", "measured thirst: labs: sugar is from 0 to 9"),
+        ('[[measured]]\nid = "thirst"', '[[measured]]\nid = "hunger"', "measured hunger: id: nothing is called 'hunger'"),
         ("[[source]]", "[[sauce]]", "0.toml: [[sauce]] is none of"),
         ("[[source]]", "[[source", "0.toml: "),
         ("presents = {", 'parents = ["sweetness"]\npresents = {', "it comes back to itself: sweetness -> sweetness"),

@@ -1,0 +1,91 @@
+"""Drawn patients agree with themselves, whatever they are drawn for; what is hard about one is really there."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from azr_gym.clinical.criteria import Floats
+from azr_gym.clinical.engine import shared
+from azr_gym.clinical.generate import Difficulty, Generator
+from azr_gym.clinical.library import knowledge
+
+CONDITIONS = sorted(knowledge().conditions)
+PATIENTS = 12
+seeds, conditions = st.integers(0, 2**32), st.sampled_from(CONDITIONS)
+
+
+@functools.cache
+def generator() -> Generator:
+    return Generator(shared())
+
+
+def contradictions(facts: dict[str, Floats]) -> list[str]:
+    """Findings that the values of a patient contradict."""
+    columns = knowledge().columns(facts, PATIENTS)
+    said = {one.record.id: one(columns) for one in knowledge().readings if one.record.id in facts}
+    return [
+        name
+        for name, truth in said.items()
+        if ((facts[name] == 1.0) & truth.no | (facts[name] == 0.0) & truth.yes).any()
+    ]
+
+
+@given(seeds, conditions, st.sampled_from(Difficulty), st.booleans())
+@settings(max_examples=120)
+def test_no_finding_contradicts_its_value(seed: int, condition: str, difficulty: Difficulty, whole: bool) -> None:
+    if difficulty is Difficulty.ATYPICAL and not generator().presentation(condition).characteristic:
+        return
+    rng = np.random.default_rng(seed)
+    assert not contradictions(generator().sample(rng, condition, PATIENTS, difficulty, whole=whole))
+
+
+@given(seeds, conditions, conditions)
+@settings(max_examples=40)
+def test_nor_does_one_of_two_conditions_at_once(seed: int, condition: str, other: str) -> None:
+    if other in generator().others(condition):
+        rng = np.random.default_rng(seed)
+        assert not contradictions(generator().sample(rng, condition, PATIENTS, beside=other))
+
+
+@given(seeds, conditions)
+@settings(max_examples=40)
+def test_what_follows_from_a_finding_is_there(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, PATIENTS)
+    for finding in knowledge().findings.values():
+        there_N = facts.get(finding.id, np.zeros(PATIENTS)) == 1.0
+        if there_N.any():
+            assert all((facts[other][there_N] == 1.0).all() for other in finding.implies)
+
+
+def test_a_sign_without_a_value_of_its_condition_brings_one() -> None:
+    """Confusion in sepsis lowers the coma scale, which no septic patient sets."""
+    assert "gcs" not in knowledge().conditions["sepsis"].labs
+    facts = generator().sample(np.random.default_rng(0), "sepsis", 300)
+    confused_N = facts["confusion"] == 1.0
+    assert 0.2 < confused_N.mean() < 0.8
+    assert (facts["gcs"][confused_N] < 15).all()
+    assert (facts["gcs"][facts["altered_mental_status"] == 0.0] == 15).all()
+
+
+@given(seeds, conditions)
+@settings(max_examples=40)
+def test_nobody_has_what_is_not_usual_at_that_age(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, PATIENTS)
+    for name, finding in knowledge().findings.items():
+        low, high = finding.usual_age
+        implied = any(name in one.implies for one in knowledge().findings.values())
+        if name in facts and not implied:
+            ages = facts["age"][facts[name] == 1.0]
+            assert ((ages >= low) & (ages <= high)).all()
+
+
+@given(seeds, conditions)
+@settings(max_examples=40)
+def test_nothing_is_unknown_of_a_whole_patient(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 3, whole=True)
+    assert set(facts) >= {*knowledge().findings, *knowledge().analytes}
+    assert not any(np.isnan(column).any() for column in facts.values())
