@@ -224,16 +224,11 @@ def columns(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
     Equal to folding `VectorEnv._add_info` over them, but by column.
     """
     n = len(infos)
-    found: dict[str, tuple[list[int], list[Any]]] = {}
-    for index, info in enumerate(infos):
-        for key, value in info.items() if info else ():
-            if key not in found:
-                found[key] = ([], [])
-            found[key][0].append(index)
-            found[key][1].append(value)
+    given = [(index, info) for index, info in enumerate(infos) if info]
     result: dict[str, Any] = {}
-    for key, (places, values) in found.items():
-        result[key] = _column(key, places, values, n)
+    for key in dict.fromkeys(key for _, info in given for key in info):
+        places = [index for index, info in given if key in info]
+        result[key] = _column(key, places, [info[key] for _, info in given if key in info], n)
         mask = np.zeros(n, bool)
         mask[places] = True
         result[f"_{key}"] = mask

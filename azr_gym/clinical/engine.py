@@ -146,6 +146,7 @@ class Engine:
         self.row = {name: number for number, name in enumerate(sorted(known.findings))}
         fits: list[set[int]] = [set() for _ in conditions]
         self.facts_C = np.zeros(len(place), np.int64)  # how much a condition's longest rule looks at
+        self.grounds_K = [known.grounds(check.criterion.names) - set(known.formulas) for check in self.checks]
         self.about: dict[str, list[int]] = {}  # the rules that hang on a fact
         self.always: list[int] = []  # those that hang on who the patient is, and on nothing else
         for number, check in enumerate(self.checks):
@@ -297,25 +298,22 @@ class Engine:
 
     def _proof(self, judged: Judged, condition: int, certainty: Certainty, place: int, facts: Facts) -> Proof:
         met = [
-            self.checks[rule]
+            rule
             for rule in self.rules_C[condition]
             if self.checks[rule].rule.certainty == certainty and _has(judged.met.get(rule, 0), place)
         ]
-        names = self._grounds(frozenset().union(*(check.criterion.names for check in met))) | PERSONAL
-        sources = dict.fromkeys(check.rule.source for check in met)
+        names = PERSONAL.union(*(self.grounds_K[rule] for rule in met))
+        checks = [self.checks[rule] for rule in met]
+        sources = dict.fromkeys(check.rule.source for check in checks)
         return Proof(
-            self.ids[condition], certainty, tuple(check.rule.when for check in met),
+            self.ids[condition], certainty, tuple(check.rule.when for check in checks),
             {name: facts[name] for name in sorted(names) if name in facts},
             tuple(self.library.sources[one] for one in sources),
         )  # fmt: skip
 
-    def _grounds(self, names: frozenset[str]) -> frozenset[str]:
-        """The facts that names hang on: a score's items."""
-        return self.library.grounds(names) - set(self.library.formulas)
-
     def _missing(self, judged: Judged, place: int, facts: Facts) -> tuple[str, ...]:
         rules = [rule for rule, who in judged.open.items() if _has(who, place)]
-        wanted = frozenset[str]().union(*(self._grounds(self.checks[rule].criterion.names) for rule in rules))
+        wanted = frozenset[str]().union(*(self.grounds_K[rule] for rule in rules))
         return tuple(sorted(wanted - set(facts) - PERSONAL))
 
     def explain(self, found: Diagnosis) -> str:

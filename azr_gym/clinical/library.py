@@ -87,7 +87,7 @@ class Check(NamedTuple):
     criterion: Criterion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Library:
     """Everything that is known, by id."""
 

@@ -6,6 +6,7 @@ Y", "rule out X" commit to nothing. A name with a more precise one beside it, "a
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from azr_gym.clinical.library import Library, mentioned, most_words, plain
 from azr_gym.clinical.values import TRANSLATION
 
 MAX_CHARS = 400  # of a line that is an answer
+REMEMBERED = 4096  # texts: answers repeat
 CODE = re.compile(r"\b([A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
 HEDGES = re.compile(
     r"\b(?:or|vs|versus|possible|possibly|maybe|perhaps|cannot exclude|can t exclude|differential|consider|"
@@ -31,7 +33,7 @@ LABEL = re.compile(
 ARTICLES = re.compile(r"^(?:an?|the) ")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Matcher:
     """The names of a library's conditions.
 
@@ -53,8 +55,10 @@ class Matcher:
         Args:
             text: a line or two, as an answer has it.
         """
-        if len(text) > MAX_CHARS:
-            return None
+        return _read(self, text) if len(text) <= MAX_CHARS else None
+
+    def look(self, text: str) -> str | None:
+        """The same, of a text that was not seen before."""
         clean = unicodedata.normalize("NFKC", text.translate(TRANSLATION)).strip()
         if "?" in clean:
             return None
@@ -79,6 +83,11 @@ class Matcher:
             if not NEGATIONS.search(said):
                 found.update(mentioned(said, self.names, self.longest))
         return found
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _read(matcher: Matcher, text: str) -> str | None:
+    return matcher.look(text)
 
 
 AMERICAN = {

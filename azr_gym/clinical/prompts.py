@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from azr_gym.clinical.engine import Verdict
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Kind, Library, plain
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Kind, Library, plain
 from azr_gym.clinical.panels import Work
 from azr_gym.clinical.task import MAX_MESSAGE_CHARS, N_PAIRS, CaseTask, ClinicalTask, Facts, InductionTask, Mode
 from azr_gym.roles import PromptStyle
@@ -17,6 +18,8 @@ HEADINGS = {
     Kind.SYMPTOM: "Symptoms", Kind.SIGN: "Examination", Kind.HISTORY: "History", Kind.MEDICATION: "Medication",
     Kind.ECG: "ECG", Kind.IMAGING: "Imaging", Kind.TEST: "Tests", Kind.COURSE: "Course",
 }  # fmt: skip
+REMEMBERED = 4096  # prompts: a pool's tasks are played more than once
+WHO = frozenset([AGE, FEMALE, MALE, PREGNANT])
 QUESTION = "What is the most likely diagnosis?"
 RIGHT = "that is the diagnosis"
 WRONG = "that is not the diagnosis"
@@ -49,7 +52,10 @@ NO_MORE_ORDERS = "that was the last order, and there is no diagnosis"
 
 def amount(known: Library, name: str, value: float) -> str:
     """A value as it is written, without its unit."""
-    places = known.analytes[name].decimals if name in known.analytes else 1
+    return _rounded(value, known.analytes[name].decimals if name in known.analytes else 1)
+
+
+def _rounded(value: float, places: int) -> str:
     return f"{value:.{places}f}".rstrip("0").rstrip(".") if places else f"{value:.0f}"
 
 
@@ -68,32 +74,46 @@ def chart(known: Library, facts: Mapping[str, float]) -> str:
     return "\n".join([f"Patient: {person(facts)}.", *_noted(known, facts)])
 
 
+class _Words(NamedTuple):
+    """How the facts of a library stand in a chart."""
+
+    findings: Mapping[str, tuple[int, str, str]]  # the heading's place, there, and not there
+    analytes: Mapping[str, tuple[str, int, str, str]]  # before the value, its decimals, after a man's, after a woman's
+
+
+@functools.lru_cache(maxsize=4)
+def _words(known: Library) -> _Words:
+    kinds = [*HEADINGS]
+    findings = {one.id: (kinds.index(one.kind), one.name, one.absence) for one in known.findings.values()}
+    return _Words(findings, {one.id: _around(one) for one in known.analytes.values()})
+
+
+def _around(analyte: Analyte) -> tuple[str, int, str, str]:
+    unit = f" {analyte.unit}" if analyte.unit != "1" else ""
+    man, woman = (f"{unit} (reference {low:g} to {high:g})" for low, high in map(analyte.interval, (False, True)))
+    return f"- {analyte.name}: ", analyte.decimals, man, woman
+
+
 def _noted(known: Library, facts: Mapping[str, float]) -> list[str]:
     """Everything but who it is."""
-    lines = []
-    for kind, heading in HEADINGS.items():
-        if said := "; ".join(_said(known, facts, kind)):
-            lines.append(f"{heading}: {said}.")
-    if measured := [f"- {line}" for line in _measured(known, facts)]:
-        lines += ["Measured:", *measured]
-    return lines
-
-
-def _said(known: Library, facts: Mapping[str, float], kind: Kind) -> Iterator[str]:
-    of_kind = [name for name in facts if name in known.findings and known.findings[name].kind is kind]
-    yield from (known.findings[name].name for name in of_kind if facts[name] == 1.0)
-    yield from (known.findings[name].absence for name in of_kind if facts[name] == 0.0)
-
-
-def _measured(known: Library, facts: Mapping[str, float]) -> Iterator[str]:
+    words, female = _words(known), bool(facts.get(FEMALE))
+    there, absent = ([list[str]() for _ in HEADINGS] for _ in range(2))
+    measured = list[str]()
     for name, value in facts.items():
-        if name in known.analytes:
-            analyte = known.analytes[name]
-            low, high = analyte.interval(bool(facts.get(FEMALE)))
-            unit = f" {analyte.unit}" if analyte.unit != "1" else ""
-            yield f"{analyte.name}: {amount(known, name, value)}{unit} (reference {low:g} to {high:g})"
-        elif name not in known.findings and name not in (AGE, FEMALE, MALE, PREGNANT):
-            yield f"{name.replace('_', ' ')}: {value:g}"
+        if name in words.findings:
+            place, present, denied = words.findings[name]
+            if value == 1.0:
+                there[place].append(present)
+            elif value == 0.0:
+                absent[place].append(denied)
+        elif name in words.analytes:
+            before, places, *after = words.analytes[name]
+            measured.append(f"{before}{_rounded(value, places)}{after[female]}")
+        elif name not in WHO:
+            measured.append(f"- {name.replace('_', ' ')}: {value:g}")
+    found = zip(HEADINGS.values(), there, absent, strict=True)
+    lines = [f"{heading}: {'; '.join([*yes, *no])}." for heading, yes, no in found if yes or no]
+    return [*lines, "Measured:", *measured] if measured else lines
 
 
 def compact(known: Library, facts: Mapping[str, float]) -> str:
@@ -104,10 +124,12 @@ def compact(known: Library, facts: Mapping[str, float]) -> str:
 
 
 def _marks(known: Library, facts: Mapping[str, float]) -> list[str]:
-    rest = {name: value for name, value in facts.items() if name not in (AGE, FEMALE, MALE, PREGNANT)}
-    there = [name for name, value in rest.items() if name in known.findings and value]
-    absent = [name for name, value in rest.items() if name in known.findings and not value]
-    values = [f"{name} {amount(known, name, value)}" for name, value in rest.items() if name not in known.findings]
+    there, absent, values = list[str](), list[str](), list[str]()
+    for name, value in facts.items():
+        if name in known.findings:
+            (there if value else absent).append(name)
+        elif name not in WHO:
+            values.append(f"{name} {amount(known, name, value)}")
     lines = [
         f"+ {', '.join(there)}" if there else "",
         f"- {', '.join(absent)}" if absent else "",
@@ -116,6 +138,7 @@ def _marks(known: Library, facts: Mapping[str, float]) -> list[str]:
     return [line for line in lines if line]
 
 
+@functools.lru_cache(maxsize=REMEMBERED)
 def solve(known: Library, task: ClinicalTask, style: PromptStyle) -> str:
     """What a solver reads. The key of the task is not looked at."""
     if isinstance(task, InductionTask):
@@ -312,6 +335,6 @@ def _record(known: Library, facts: Mapping[str, float]) -> dict[str, object]:
     labs = {
         name: f"{amount(known, name, value)} {known.analytes[name].unit}" if name in known.analytes else value
         for name, value in facts.items()
-        if name not in known.findings and name not in (AGE, FEMALE, MALE, PREGNANT)
+        if name not in known.findings and name not in WHO
     }
     return data | lists | ({"labs": labs} if labs else {})

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -98,6 +98,7 @@ class CaseTask(ClinicalTask):
     condition: str
     removed: Facts = ()
     question: str = ""
+    _id: str = field(default="", init=False, repr=False, compare=False)  # once it was asked for
 
     def __post_init__(self) -> None:
         if self.mode not in (Mode.DEDUCTION, Mode.ABDUCTION):
@@ -120,8 +121,14 @@ class CaseTask(ClinicalTask):
     @property
     def id(self) -> str:
         """Made of what a solver sees."""
-        shown = [self.mode, list(self.facts), self.question, self.condition if self.mode is Mode.ABDUCTION else ""]
-        return _digest(shown).hex()
+        if not self._id:
+            condition = self.condition if self.mode is Mode.ABDUCTION else ""
+            shown = [self.mode, list(self.facts), self.question, condition]
+            object.__setattr__(self, "_id", _digest(shown).hex())
+        return self._id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def key(self) -> bytes:
