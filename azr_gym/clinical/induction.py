@@ -48,7 +48,7 @@ def judge(task: InductionTask, answer: str, book: Rulebook) -> Verdict[ClinicalT
     found = texts.find(answer, book.read, lambda a, b: a.text == b.text)
     if found.value is None:
         return Verdict(Outcome.MALFORMED, prompts.TWO_RULES if found.contradiction else prompts.NO_RULE)
-    said = book.labels(found.value, [facts for facts, _ in task.hidden])
+    said = book.labels(found.value, tuple(facts for facts, _ in task.hidden))
     share = sum(one is label for one, (_, label) in zip(said, task.hidden, strict=True)) / len(task.hidden)
     if share == 1.0:
         return Verdict(Outcome.CORRECT, prompts.RIGHT_RULE, correctness=1.0)
@@ -88,7 +88,7 @@ def read(brief: Brief[ClinicalTask], text: str, book: Rulebook) -> Verdict[Clini
             raise _Refused(Refusal.DUPLICATE, "the pool holds this rule with these patients")
     except _Refused as no:
         return refused(no.refusal, str(no))
-    numbers = {"facts": float(len(rule.grounds)), "novelty": brief.novelty(task.features())}
+    numbers = {"facts": float(len(book.grounds(rule))), "novelty": brief.novelty(task.features())}
     return Verdict(Outcome.ACCEPTED, "a new task", task=task, metrics=numbers)
 
 
@@ -134,7 +134,7 @@ def _task(rule: Rule, draft: _Draft, book: Rulebook) -> InductionTask:
     _check_message(draft.message, rule, book.known)
     if rule.held_out:
         raise _Refused(Refusal.HELD_OUT, "rules of this structure are kept aside for tests")
-    patients = [_facts(number, one, book.known) for number, one in enumerate(draft.patients, 1)]
+    patients = tuple(_facts(number, one, book.known) for number, one in enumerate(draft.patients, 1))
     if len(set(patients)) < N_PAIRS:
         raise _Refused(Refusal.REPEATED_PATIENT, "two patients are the same: give different ones")
     _check_possible(patients, book.known)

@@ -6,7 +6,6 @@ A rule that a model writes is bounded before it is judged: its length, its depth
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import hashlib
 import math
@@ -32,6 +31,7 @@ SHIFTED = 0.5  # share of the thresholds that are moved
 NORMAL = 0.25  # share of the values that lie within the reference interval whatever the rule says
 BESIDE = 3  # facts without a bearing on the rule that are known of everybody
 ADULTS = (18.0, 90.0)
+BODIES = {"weight_kg": (45.0, 120.0), "height_cm": (150.0, 195.0)}  # of grown people
 PERSONAL = frozenset([*PERSON, AGE])
 MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 
@@ -43,14 +43,15 @@ class Rule:
     Attributes:
         text: as `written` writes it.
         criterion: the same, ready to judge.
-        grounds: the facts that it hangs on, those of its scores included.
-        skeleton: which facts are joined how: without numbers, what has no order in the order of its text.
     """
 
     text: str
     criterion: Criterion
-    grounds: frozenset[str]
-    skeleton: str
+
+    @property
+    def skeleton(self) -> str:
+        """Which facts are joined how: without numbers, what has no order in the order of its text."""
+        return written(_bare(ast.parse(self.text, mode="eval").body))
 
     @property
     def held_out(self) -> bool:
@@ -188,6 +189,8 @@ class Rulebook:
     def __init__(self, known: Library) -> None:
         self.known = known
         self.read = functools.lru_cache(maxsize=8192)(self._read)  # rollouts repeat themselves
+        self.labels = functools.lru_cache(maxsize=8192)(self._labels)
+        self._columns = functools.lru_cache(maxsize=1024)(self._columns_of)  # a task is answered by many rollouts
         self._criteria: dict[str, list[str]] = {}  # of each condition
         for check in known.checks:
             self._criteria.setdefault(check.condition.id, []).append(" ".join(check.criterion.text.split()))
@@ -198,25 +201,30 @@ class Rulebook:
 
     def _read(self, text: str) -> Rule | None:
         """A rule from a text; None where it is none, or beyond what a rule may be."""
-        if not text.strip() or len(text) > MAX_RULE_CHARS:
+        if not text.strip() or len(text) > MAX_RULE_CHARS or "</" in text:  # a tag: the parser is slow to refuse it
             return None
         try:
             tree = quiet.parse(" ".join(text.split()), "eval")
             if not isinstance(tree, ast.Expression) or not all(map(_small, ast.walk(tree))):
                 return None
             normal = written(tree.body)
-            judge = criterion(normal, self.known.vocabulary)
-            return Rule(normal, judge, self._grounds(judge), written(_bare(copy.deepcopy(tree.body))))
+            return Rule(normal, criterion(normal, self.known.vocabulary))
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, BadCriterion):
             return None
 
-    def _grounds(self, judge: Criterion) -> frozenset[str]:
-        return frozenset(name for name in self.known.grounds(judge.names) if name not in self.known.formulas)
+    def grounds(self, rule: Rule) -> frozenset[str]:
+        """The facts that a rule hangs on, those of its scores included."""
+        return frozenset(name for name in self.known.grounds(rule.criterion.names) if name not in self.known.formulas)
 
-    def labels(self, rule: Rule, patients: Sequence[Facts]) -> list[bool | None]:
+    def _labels(self, rule: Rule, patients: tuple[Facts, ...]) -> tuple[bool | None, ...]:
         """Whether each patient meets a rule; None where that is not settled."""
-        truth = judged(rule, self.known.columns(columns_of(patients), len(patients)))
-        return [True if yes else False if no else None for yes, no in zip(*truth, strict=True)]
+        yes_N, no_N = judged(rule, self._columns(patients))
+        return tuple(
+            True if yes else False if no else None for yes, no in zip(yes_N.tolist(), no_N.tolist(), strict=True)
+        )
+
+    def _columns_of(self, patients: tuple[Facts, ...]) -> Columns:
+        return self.known.columns(columns_of(patients), len(patients))
 
     def draw(self, rng: np.random.Generator, condition: str) -> Rule | None:
         """A rule made of a condition's criterion: some of its parts, some of its thresholds moved.
@@ -226,8 +234,7 @@ class Rulebook:
             condition: its id.
 
         Returns:
-            None where what was drawn hangs on too much, on who the patient is alone, or on weight and height, which
-            no notation of a patient has.
+            None where what was drawn hangs on too much, or on who the patient is alone.
         """
         criteria = self._criteria[condition]
         body = ast.parse(criteria[int(rng.integers(len(criteria)))], mode="eval").body
@@ -237,8 +244,7 @@ class Rulebook:
         kept = [parts[0], *(parts[1:][place] for place in rng.permutation(len(parts) - 1)[:more])]
         simpler = [_Simpler(rng, self.known).visit(part) for part in kept]
         rule = self.read(written(simpler[0] if len(kept) == 1 else ast.BoolOp(ast.And(), simpler)))
-        fits = rule is not None and 1 <= len(rule.grounds - PERSONAL) <= MAX_FACTS and not rule.grounds & {*BODY[1:]}
-        return rule if fits else None
+        return rule if rule is not None and 1 <= len(self.grounds(rule) - PERSONAL) <= MAX_FACTS else None
 
     def join(self, rng: np.random.Generator, first: Rule, second: Rule) -> Rule | None:
         """Two rules with `or` or `and` between them: a structure that no single criterion gives."""
@@ -271,11 +277,12 @@ class Rulebook:
 
     def _crowd(self, rng: np.random.Generator, rule: Rule) -> dict[str, Floats]:
         """Patients of whom everything is known that the rule looks at, and a little beside: columns of `CROWD`."""
-        names = [*sorted(rule.grounds), *self._beside(rng, rule.grounds)]
+        grounds = self.grounds(rule)
+        names = [*sorted(grounds), *self._beside(rng, grounds)]
         findings = [name for name in names if name in self.known.findings]
         analytes = [name for name in names if name in self.known.analytes]
         cuts = self._cuts(rule)
-        table = self._people(rng, rule.grounds, findings, cuts.get(AGE, ()))
+        table = self._people(rng, grounds, findings, cuts.get(AGE, ()))
         for name in findings:
             table[name] = (rng.random(CROWD) < 0.5).astype(np.float64)
         for name in findings:
@@ -283,6 +290,8 @@ class Rulebook:
                 table[other] = np.where(table[name] == 1.0, 1.0, table.get(other, np.nan))
         for name in analytes:
             table[name] = self._values(rng, name, cuts.get(name, ()))
+        for name in sorted(BODIES.keys() & grounds):
+            table[name] = np.round(rng.uniform(*BODIES[name], CROWD))
         agree(table, ())
         for name in analytes:
             analyte = self.known.analytes[name]

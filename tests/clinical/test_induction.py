@@ -45,15 +45,15 @@ def test_a_drawn_task_has_both_labels_in_both_halves_and_nobody_who_can_not_be(s
     rule = BOOK.read(task.rule)
     assert rule is not None
     assert rule.held_out is (split is Split.TEST)
-    assert len(rule.grounds) <= MAX_FACTS + 4
-    patients = [facts for facts, _ in task.pairs]
+    assert len(BOOK.grounds(rule)) <= MAX_FACTS + 4
+    patients = tuple(facts for facts, _ in task.pairs)
     assert len(set(patients)) == 10
-    assert BOOK.labels(rule, patients) == [label for _, label in task.pairs]  # and none is unknown
+    assert BOOK.labels(rule, patients) == tuple(label for _, label in task.pairs)  # and none is unknown
     assert mixed(task.shown)
     assert mixed(task.hidden)
     for facts in patients:
         assert not [one for one in remarks(dict(facts), knowledge()) if one.level is Level.REJECT]
-        assert rule.grounds <= dict(facts).keys()
+        assert BOOK.grounds(rule) <= dict(facts).keys()
     again = ClinicalTask.from_json(json.loads(json.dumps(task.to_json())))
     assert (again, again.key, again.id) == (task, task.key, task.id)
 
