@@ -90,7 +90,7 @@ class Room(ABC, Generic[T]):
     modes: ClassVar[type[StrEnum]]
     task_type: ClassVar[type[Any]]
     roles: ClassVar[tuple[Role, ...]] = (Role.SOLVE,)
-    splits: ClassVar[tuple[Split, ...]] = (Split.TRAIN,)
+    splits: tuple[Split, ...] = (Split.TRAIN,)
     worst_extra: float = 0.0  # the least that the `extra` of an episode's verdicts comes to
 
     def admit(self, role: Role, modes: Sequence[StrEnum]) -> None:

@@ -107,6 +107,20 @@ class ClinicalCaseEnv(TaskEnv):
     `too_long`, `forbidden` (control characters), `message_contains_rule` (a test as it is written there, or all its
     facts and numbers).
 
+    ## Levels and splits
+
+    | `level` | of split | generated patients |
+    |---|---|---|
+    | `"typical"` | train, test | have all that nine in ten patients with the condition have |
+    | `"distractors"` | train, test | also more without a bearing on it: findings, normal values |
+    | `"missing"` | train, test | most of what the diagnosis does not need is unknown |
+    | `"atypical"` | ood | lack something that nine in ten have; the engine says the condition all the same |
+    | `"comorbid"` | ood | have two conditions that do not explain each other; the engine ranks them |
+
+    `None` is typical, and with `split="ood"` atypical and comorbid in equal parts. No generated patient of another
+    split lacks what is characteristic, or is drawn for two conditions; proposers may write such patients, as those of
+    `CodeTriplet-v0` may write any program. Rules (induction) have no ood split.
+
     ## FHIR
 
     Patients go out and come in as FHIR R4 bundles (`pip install 'azr-gym[fhir]'` to write them; models of R4B, which is
@@ -124,9 +138,10 @@ class ClinicalCaseEnv(TaskEnv):
 
     | name | default | |
     |---|---|---|
-    | `role`, `mode`, `pool`, `split`, `reward`, `solver`, ... | | as `CodeTriplet-v0`; splits: `"train"`, `"test"` |
+    | `role`, `mode`, `pool`, `split`, `reward`, `solver`, ... | | as `CodeTriplet-v0` |
     | `credit` | `"exact"` | or `"hierarchical"` |
     | `conditions` | `()` | ids of the conditions that generated patients have; none named: all |
+    | `level` | `None` | of generated patients, or a tuple to mix; see below |
     | `workup` | `None` | or `"sequential"`, and then: |
     | `budget`, `max_steps` | 60, 20 | cost and number of orders |
     | `cost_weight`, `critical_miss` | 1, 0.5 | see the work-up's rewards |
@@ -142,11 +157,12 @@ class ClinicalCaseEnv(TaskEnv):
         *,
         credit: Credit | str = Credit.EXACT,
         conditions: Sequence[str] = (),
+        level: str | Sequence[str] | None = None,
         workup: str | None = None,
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ClinicalRoom(credit, conditions, _terms(workup, options)), render_mode, **options)
+        super().__init__(ClinicalRoom(credit, conditions, level, _terms(workup, options)), render_mode, **options)
 
 
 class ClinicalCaseVectorEnv(BatchTaskEnv):
@@ -158,10 +174,11 @@ class ClinicalCaseVectorEnv(BatchTaskEnv):
         *,
         credit: Credit | str = Credit.EXACT,
         conditions: Sequence[str] = (),
+        level: str | Sequence[str] | None = None,
         workup: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ClinicalRoom(credit, conditions, _terms(workup, options)), num_envs, **options)
+        super().__init__(ClinicalRoom(credit, conditions, level, _terms(workup, options)), num_envs, **options)
 
 
 def _terms(workup: str | None, options: dict[str, Any]) -> Terms | None:

@@ -33,9 +33,11 @@ from azr_gym.clinical.library import (
 )
 
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
+UNUSUAL_DRAWS = 3  # the same, where many a condition can not be had so
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
 ASKED = 0.008  # share of the findings without a bearing on the condition that are looked for, and written down
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
+WEEKS = "gestational_weeks"  # the one value that only some have
 CHARACTERISTIC = 0.9  # a finding of so many of a condition's patients is one that the typical patient has
 DISTRACTED = 3.0  # times as common are findings without a bearing on the condition, where they are to distract
 PANELS = 3  # of normal values that are measured to distract
@@ -193,7 +195,8 @@ class Generator:
         others = self.others(condition) if difficulty is Difficulty.COMORBID else []
         if difficulty is Difficulty.COMORBID and not others:
             return None
-        for _ in range(DRAWS):
+        usual = difficulty not in (Difficulty.ATYPICAL, Difficulty.COMORBID)
+        for _ in range(DRAWS if usual else UNUSUAL_DRAWS):
             beside = others[int(rng.integers(len(others)))] if others else None
             drawn = self.draw(rng, condition, BATCH, difficulty, beside)
             for place in np.flatnonzero(drawn.kept_N):
@@ -322,6 +325,8 @@ class Generator:
         for analyte in measured:
             held_N = np.clip(facts[analyte.id], *analyte.limits)
             facts[analyte.id] = np.round(held_N, analyte.decimals).astype(np.float64)
+        if WEEKS in facts:
+            facts[WEEKS] = np.where(facts[PREGNANT] == 1.0, facts[WEEKS], np.nan)
         for name in BODY[1:]:
             if name in one.labs:
                 facts[name] = np.round(between(rng, one.labs[name], count))

@@ -11,7 +11,7 @@ import numpy as np
 
 from azr_gym.clinical import induction, prompts, propose, solve, workup
 from azr_gym.clinical.engine import Engine, shared
-from azr_gym.clinical.generate import Generator
+from azr_gym.clinical.generate import Difficulty, Generator
 from azr_gym.clinical.library import Library
 from azr_gym.clinical.match import Matcher, matcher
 from azr_gym.clinical.rules import Rule, Rulebook
@@ -25,6 +25,11 @@ from azr_gym.room import Brief, Room, Verdict
 
 WEIGHTS = {"very_common": 30.0, "common": 10.0, "uncommon": 3.0, "rare": 1.0, "very_rare": 0.3}  # per 1,000 (design)
 TRIES = 20  # at a proposal for a rule
+LEVELS = {  # of the patients of each split; the first where none is named, or, of split="ood", either
+    Split.TRAIN: (Difficulty.TYPICAL, Difficulty.DISTRACTORS, Difficulty.MISSING),
+    Split.TEST: (Difficulty.TYPICAL, Difficulty.DISTRACTORS, Difficulty.MISSING),
+    Split.OOD: (Difficulty.ATYPICAL, Difficulty.COMORBID),
+}
 
 
 class ClinicalRoom(Room[ClinicalTask]):
@@ -33,6 +38,8 @@ class ClinicalRoom(Room[ClinicalTask]):
     Args:
         credit: "exact", or "hierarchical": a more general name of the diagnosis counts half in `info["correctness"]`.
         conditions: ids of the conditions that patients are drawn for; none named: all, common ones more often.
+        level: what makes patients hard, or a tuple of such levels to mix. Atypical and comorbid patients are of
+            split="ood" alone, and it has no others; None: there these two, elsewhere typical patients.
         sequential: what a work-up costs, where the solver orders what it wants to know; None: everything is shown.
 
     Raises:
@@ -44,18 +51,27 @@ class ClinicalRoom(Room[ClinicalTask]):
     modes: ClassVar[type[Mode]] = Mode
     task_type = ClinicalTask
     roles = (Role.SOLVE, Role.PROPOSE)
-    splits = (Split.TRAIN, Split.TEST)
+    splits: tuple[Split, ...] = (Split.TRAIN, Split.TEST, Split.OOD)
 
     def __init__(
         self,
         credit: Credit | str = Credit.EXACT,
         conditions: Sequence[str] = (),
+        level: Difficulty | str | Sequence[Difficulty | str] | None = None,
         sequential: Terms | None = None,
     ) -> None:
         self.credit = choose(Credit, credit, "credit")
         if isinstance(conditions, str) or not all(isinstance(one, str) for one in conditions):
             raise BadArgument(f"conditions must be a list of ids, not {conditions!r}")
         self.conditions = tuple(conditions)
+        named = (level,) if isinstance(level, str) else () if level is None else tuple(level)
+        self.levels = tuple(choose(Difficulty, one, "level") for one in named)
+        self.splits = tuple(split for split, levels in LEVELS.items() if set(self.levels) <= set(levels))
+        if level is not None and not (self.levels and self.splits):
+            raise BadArgument(
+                f"level must be of {[str(one) for one in LEVELS[Split.TRAIN]]}, or, with split='ood', of "
+                f"{[str(one) for one in LEVELS[Split.OOD]]}, or a tuple of one kind, not {level!r}"
+            )
         self.sequential, self.worst_extra = sequential, sequential.worst if sequential is not None else 0.0
 
     def admit(self, role: Role, modes: Sequence[Any]) -> None:
@@ -82,19 +98,28 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def make(self, rng: np.random.Generator, mode: Any, split: Split) -> ClinicalTask:
         """A patient of the generator, or patients with labels, of a condition that is drawn first."""
-        return self._rule_task(rng, split) if mode is Mode.INDUCTION else self._case(rng, mode, split)
+        if mode is not Mode.INDUCTION:
+            return self._case(rng, mode, split)
+        if split is Split.OOD:
+            raise BadArgument("no rule is out of the ordinary: split='ood' is of deduction and abduction")
+        return self._rule_task(rng, split)
 
     def _case(self, rng: np.random.Generator, mode: Mode, split: Split) -> CaseTask:
         ids, share = _share(self.conditions)
-        generator = _generator()
+        generator, levels = _generator(), self._levels(split)
         while True:
             condition = ids[int(rng.choice(len(ids), p=share))]
-            facts = generator.patient(rng, condition, functools.partial(self._is_of, split, condition))
+            difficulty = levels[int(rng.integers(len(levels)))]
+            facts = generator.patient(rng, condition, functools.partial(self._is_of, split, condition), difficulty)
             if facts is not None:
                 task = CaseTask(Mode.DEDUCTION, frozen(facts), condition)
                 found = task if mode is Mode.DEDUCTION else self._hidden(task)
                 if found is not None:
                     return found
+
+    def _levels(self, split: Split) -> Sequence[Difficulty]:
+        levels = [one for one in self.levels if one in LEVELS[split]]
+        return levels or LEVELS[split][: 2 if split is Split.OOD else 1]
 
     def _rule_task(self, rng: np.random.Generator, split: Split) -> InductionTask:
         while True:
@@ -113,7 +138,7 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def _is_of(self, split: Split, condition: str, facts: dict[str, float]) -> bool:
         task = CaseTask(Mode.DEDUCTION, frozen(facts), condition)
-        return propose.held_out(task, self.library) == (split is Split.TEST)
+        return split is Split.OOD or propose.held_out(task, self.library) == (split is Split.TEST)
 
     def _hidden(self, task: CaseTask) -> CaseTask | None:
         return propose.hide([task], self.engine.diagnose([task.whole]), self.engine)[0]

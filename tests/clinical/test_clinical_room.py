@@ -11,6 +11,8 @@ import pytest
 import azr_gym  # noqa: F401
 from azr_gym import BadArgument, BadTask, Reply, TaskPool
 from azr_gym.clinical import CaseTask, Mode, Refusal
+from azr_gym.clinical.engine import shared
+from azr_gym.clinical.generate import Difficulty, Generator
 from azr_gym.clinical.library import knowledge
 from azr_gym.clinical.propose import held_out
 from azr_gym.testing import check_task_env
@@ -86,6 +88,41 @@ def test_splits_share_no_skeleton() -> None:
         for seed in range(5):
             env.reset(seed=seed)
             assert held_out(env.unwrapped.episode.task, knowledge()) is wanted
+
+
+@pytest.mark.parametrize("level", Difficulty)
+def test_a_level_s_patients_are_what_it_says(level: Difficulty) -> None:
+    out_of_the_ordinary = level in (Difficulty.ATYPICAL, Difficulty.COMORBID)
+    env: Any = gym.make("ClinicalCase-v0", level=str(level), split="ood" if out_of_the_ordinary else "train")
+    generator = Generator(shared())
+    for seed in range(3):
+        env.reset(seed=seed)
+        task = env.unwrapped.episode.task
+        found = shared().diagnose([task.whole])[0]
+        assert found.condition == task.condition
+        assert generator.atypical(task.whole, task.condition) or level is not Difficulty.ATYPICAL
+        assert out_of_the_ordinary or not generator.atypical(task.whole, task.condition)
+        assert len(found.secondary) or level is not Difficulty.COMORBID
+
+
+def test_levels_belong_to_their_splits() -> None:
+    for level, split in (("atypical", "train"), ("comorbid", "test"), (("typical", "missing"), "ood")):
+        with pytest.raises(BadArgument, match="split"):
+            gym.make("ClinicalCase-v0", level=level, split=split)
+    for level in ("hard", ("typical", "comorbid"), ()):
+        with pytest.raises(BadArgument, match="level must be"):
+            gym.make("ClinicalCase-v0", level=level)
+    with pytest.raises(BadArgument, match="deduction and abduction"):
+        gym.make("ClinicalCase-v0", mode="induction", split="ood").reset(seed=0)
+
+
+def test_levels_mix() -> None:
+    env: Any = gym.make("ClinicalCase-v0", level=("missing", "distractors"), conditions=["nstemi"])
+    sizes = []
+    for seed in range(8):
+        env.reset(seed=seed)
+        sizes.append(len(env.unwrapped.episode.task.facts))
+    assert max(sizes) > 1.5 * min(sizes)
 
 
 class Always:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import shared
-from azr_gym.clinical.generate import Difficulty, Generator
+from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
 from azr_gym.clinical.library import knowledge
 
 CONDITIONS = sorted(knowledge().conditions)
@@ -88,4 +88,5 @@ def test_nobody_has_what_is_not_usual_at_that_age(seed: int, condition: str) -> 
 def test_nothing_is_unknown_of_a_whole_patient(seed: int, condition: str) -> None:
     facts = generator().sample(np.random.default_rng(seed), condition, 3, whole=True)
     assert set(facts) >= {*knowledge().findings, *knowledge().analytes}
-    assert not any(np.isnan(column).any() for column in facts.values())
+    assert not any(np.isnan(column).any() for name, column in facts.items() if name != WEEKS)
+    assert (np.isnan(facts[WEEKS]) == (facts["pregnant"] == 0.0)).all()
