@@ -17,7 +17,7 @@ from azr_gym.clinical.values import TRANSLATION
 
 MAX_CHARS = 400  # of a line that is an answer
 REMEMBERED = 4096  # texts: answers repeat
-CODE = re.compile(r"\b([A-TV-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
+CODE = re.compile(r"\b([A-Z]\d[0-9A-Z](?:\.?[0-9A-Z]{1,4})?)\b")
 HEDGES = re.compile(
     r"\b(?:or|vs|versus|possible|possibly|maybe|perhaps|cannot exclude|can t exclude|differential|consider|"
     r"question of|either|r o|rule out)\b"

@@ -129,7 +129,10 @@ def scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
     bare = re.sub(rf"\b{re.escape(kind)}\b", " ", rest, flags=re.IGNORECASE) if kind else rest
     bare = ANNOTATION.sub(" ", bare).strip()
     written = re.split(r"[(;]|\s\[|^\[|\s(?:and|on|at|with)\s", bare)[0].strip(" .,+")
-    unit = "" if plain(written) in REMARKS else _unit(written)
+    factors = {_unit(name): factor for name, factor in analyte.units.items()}
+    unit = _unit(written)
+    if unit not in factors and plain(written) in REMARKS:  # "L" is a litre where that is a unit, else it says "low"
+        unit = ""
     low, high = analyte.limits
     if analyte.unit == "Cel":
         hot = unit.endswith("f") or (not unit and amount > high)
@@ -139,7 +142,6 @@ def scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
         return amount * 100 if share else amount
     if analyte.id == "hba1c" and unit == "mmol/mol":
         return 0.0915 * amount + 2.15  # IFCC to NGSP (Hoelzel 2004)
-    factors = {_unit(name): factor for name, factor in analyte.units.items()}
     if kind:
         factor = factors.get(f"{unit or _unit(analyte.unit)}{{{_unit(kind)}}}")
         if factor is None or (not unit and factor != 1.0):

@@ -191,6 +191,13 @@ def test_a_written_patient_is_read_back(
     assert dict(found.facts) == pytest.approx(facts)
 
 
+@given(st.dictionaries(st.sampled_from(names), st.sampled_from([0.0, 1.0]), max_size=12))
+def test_what_follows_is_found_at_once(findings: dict[str, float]) -> None:
+    found = closed(findings, knowledge())
+    assert closed(found, knowledge()) == found
+    assert all(found[name] == 1.0 for name, value in findings.items() if value)
+
+
 def test_what_is_implied_is_there_too() -> None:
     assert closed({"epigastric_pain": 1.0}, knowledge())["abdominal_pain"] == 1.0
     assert "abdominal_pain" not in closed({"epigastric_pain": 0.0}, knowledge())

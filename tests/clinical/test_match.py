@@ -20,6 +20,14 @@ def test_every_name_is_its_condition_s() -> None:
     assert not [(text, condition) for condition, text in texts if MATCHER.read(text) != condition]
 
 
+def test_every_code_of_one_condition_alone_is_its() -> None:
+    codes = [(code, one.id) for one in knowledge().conditions.values() for code in (one.icd10cm, *one.codes)]
+    owners = {code: {other for again, other in codes if again == code} for code, _ in codes}
+    assert {code: MATCHER.read(code) for code in owners} == {
+        code: one.copy().pop() if len(one) == 1 else None for code, one in owners.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
