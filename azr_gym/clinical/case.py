@@ -61,13 +61,13 @@ def parse_case(text: str, known: Library | None = None) -> Parsed:
     known = known or knowledge()
     if (short := COMPACT.match(text)) is not None:
         return Reader(known).compact(short, text[short.end() :])
-    data = _json(text)
+    data = json_object(text)
     if not isinstance(data, dict):
         return Parsed(trouble=Trouble.NO_JSON, reason="there is no JSON object: write the patient as one")
     return Reader(known).read(data)
 
 
-def _json(text: str) -> Any:
+def json_object(text: str) -> Any:
     """The largest JSON object of a text, mended where that is clear."""
     import json_repair
 

@@ -119,7 +119,8 @@ class ClinicalCaseEnv(TaskEnv):
 
     `None` is typical, and with `split="ood"` atypical and comorbid in equal parts. No generated patient of another
     split lacks what is characteristic, or is drawn for two conditions; proposers may write such patients, as those of
-    `CodeTriplet-v0` may write any program. Rules (induction) have no ood split.
+    `CodeTriplet-v0` may write any program. A rule (induction) has no level; of split ood it is made of the rules of
+    two conditions of different organ systems, with `and` or `or` between them.
 
     ## FHIR
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from azr_gym import text as texts
 from azr_gym.clinical import prompts
-from azr_gym.clinical.case import Parsed, _json, closed, parse_case
+from azr_gym.clinical.case import Parsed, closed, json_object, parse_case
 from azr_gym.clinical.engine import Verdict as Engines
 from azr_gym.clinical.library import Library, mentioned, most_words, plain
 from azr_gym.clinical.plausible import rejected
@@ -115,7 +115,7 @@ def _read_piece(text: str, known: Library) -> _Draft:
         rest = "\n".join(line for line in lines if not line.startswith(("#", "=")))
         parts = [part for part in PERSON_LINE.split(rest) if part.strip()]
         return _Draft(tuple(parse_case(part, known) for part in parts[:MOST_READ]), message)
-    data = _json(text)
+    data = json_object(text)
     rows = data.get("patients") if isinstance(data, dict) else None
     if not isinstance(rows, list):
         return _Draft()

@@ -98,11 +98,7 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def make(self, rng: np.random.Generator, mode: Any, split: Split) -> ClinicalTask:
         """A patient of the generator, or patients with labels, of a condition that is drawn first."""
-        if mode is not Mode.INDUCTION:
-            return self._case(rng, mode, split)
-        if split is Split.OOD:
-            raise BadArgument("no rule is out of the ordinary: split='ood' is of deduction and abduction")
-        return self._rule_task(rng, split)
+        return self._rule_task(rng, split) if mode is Mode.INDUCTION else self._case(rng, mode, split)
 
     def _case(self, rng: np.random.Generator, mode: Mode, split: Split) -> CaseTask:
         ids, share = _share(self.conditions)
@@ -131,9 +127,10 @@ class ClinicalRoom(Room[ClinicalTask]):
     def _rule(self, rng: np.random.Generator, split: Split, condition: str | None = None) -> Rule:
         """A rule of a split; of a condition that is drawn first, where none is given."""
         ids, share = _share(self.conditions)
+        draw = _rulebook().join if split is Split.OOD else _rulebook().draw
         while True:
-            rule = _rulebook().draw(rng, condition or ids[int(rng.choice(len(ids), p=share))])
-            if rule is not None and rule.held_out == (split is Split.TEST):
+            rule = draw(rng, condition or ids[int(rng.choice(len(ids), p=share))])
+            if rule is not None and (split is Split.OOD or rule.held_out == (split is Split.TEST)):
                 return rule
 
     def _is_of(self, split: Split, condition: str, facts: dict[str, float]) -> bool:

@@ -18,7 +18,7 @@ from azr_gym.clinical.criteria import BadCriterion, Columns, Criterion, Floats, 
 from azr_gym.clinical.latent import agree
 from azr_gym.clinical.library import AGE, BODY, FEMALE, MALE, PERSON, PREGNANT, Library, Sex
 from azr_gym.clinical.plausible import rejected
-from azr_gym.clinical.task import MAX_RULE_CHARS, N_PAIRS, Facts, Pair, frozen
+from azr_gym.clinical.task import MAX_FACTS_EACH, MAX_RULE_CHARS, N_PAIRS, Facts, Pair, frozen
 from azr_sandbox import quiet
 
 HELD_OUT_SHARE = 8  # one skeleton in so many is kept aside for tests
@@ -32,6 +32,7 @@ NORMAL = 0.25  # share of the values that lie within the reference interval what
 BESIDE = 3  # facts without a bearing on the rule that are known of everybody
 ADULTS = (18.0, 90.0)
 BODIES = {"weight_kg": (45.0, 120.0), "height_cm": (150.0, 195.0)}  # of grown people
+JOINS = (ast.And(), ast.Or())
 PERSONAL = frozenset([*PERSON, AGE])
 MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 
@@ -246,9 +247,14 @@ class Rulebook:
         rule = self.read(written(simpler[0] if len(kept) == 1 else ast.BoolOp(ast.And(), simpler)))
         return rule if rule is not None and 1 <= len(self.grounds(rule) - PERSONAL) <= MAX_FACTS else None
 
-    def join(self, rng: np.random.Generator, first: Rule, second: Rule) -> Rule | None:
-        """Two rules with `or` or `and` between them: a structure that no single criterion gives."""
-        return self.read(f"({first.text}) {'or' if rng.random() < 0.5 else 'and'} ({second.text})")
+    def join(self, rng: np.random.Generator, condition: str) -> Rule | None:
+        """A condition's rule, and with `or` or `and` the rule of a condition of another organ system: a structure that
+        no single criterion has. None as `draw`, or where it is too long."""
+        here = self.known.conditions[condition].system
+        others = [one.id for one in self.known.conditions.values() if one.system != here]
+        rules = [self.draw(rng, one) for one in (condition, others[int(rng.integers(len(others)))])]
+        parts = [ast.parse(rule.text, mode="eval").body for rule in rules if rule is not None]
+        return self.read(written(ast.BoolOp(JOINS[int(rng.integers(2))], parts))) if len(parts) == 2 else None
 
     def pairs(self, rng: np.random.Generator, rule: Rule, count: int = N_PAIRS) -> tuple[Pair, ...] | None:
         """Different patients with their labels, both labels in either half, nothing unknown that the rule looks at.
@@ -269,7 +275,9 @@ class Rulebook:
             for label, there_N in zip((True, False), judged(rule, columns), strict=True):
                 for place in np.flatnonzero(there_N & possible_N)[:count]:
                     row = ((name, float(column[place])) for name, column in table.items())
-                    sides[label][frozen((name, value) for name, value in row if not math.isnan(value))] = None
+                    facts = frozen((name, value) for name, value in row if not math.isnan(value))
+                    if len(facts) <= MAX_FACTS_EACH:
+                        sides[label][facts] = None
             half = count // 2
             if min(len(side) for side in sides.values()) >= 2 * (half - half // 2):
                 return _halves(rng, {label: [*side] for label, side in sides.items()}, half)
