@@ -23,14 +23,19 @@ from azr_gym.clinical.library import AGE, FEMALE, PREGNANT, Analyte, Library, kn
 from azr_gym.clinical.panels import Complaint
 from azr_gym.clinical.propose import HELD_OUT_SHARE
 from azr_gym.clinical.room import WEIGHTS
+from azr_gym.clinical.workup import URGENT
 from azr_gym.errors import AzrGymError, BadArgument
 from azr_gym.roles import Split
 
 PATIENTS = 8192
-ROUNDS, SPARE = 50, 1.4  # how often patients are drawn at most, and how many for each that is still wanted
+ROUNDS, SPARE = 50, 1.1  # how often patients are drawn at most, and how many more than seem to be needed
 LIMIT = 6.0  # of a scaled value: three times as far from the middle as the ends of the reference interval
-URGENT = 1  # acuity of what must not be missed
 OLDEST = 120.0  # years
+GO_TOGETHER = {  # finding: (value, where it lies then); a design constant, within what `plausible.toml` allows
+    "fever_measured": ("temperature", (38.3, 39.9)),
+    "jaundice": ("bilirubin", (2.6, 12.0)),
+    "coma": ("gcs", (3.0, 8.0)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,49 +161,51 @@ def _drawn(complaint: str, patients: int, seed: int) -> Bank:
     form, engine = layout(complaint), shared()
     generator, rng = Generator(engine), np.random.default_rng(seed)
     tiers = np.array([WEIGHTS[engine.library.conditions[name].tier] for name in form.conditions])
-    parts: list[Bank] = []
+    parts, share = list[Bank](), 0.5
     for _ in range(ROUNDS):
         wanted = patients - sum(map(len, parts))
         if wanted <= 0:
-            break
-        counts_D = rng.multinomial(int(SPARE * wanted) + 64, tiers / tiers.sum())
-        found = [
-            _patients(generator, rng, form, condition, int(count))
-            for condition, count in zip(form.conditions, counts_D, strict=True)
-            if count
-        ]
-        mixed = _joined(found)
-        parts.append(mixed.of(rng.permutation(len(mixed))[:wanted]))
-    else:
-        raise AzrGymError(f"hardly anybody drawn for {complaint} gets one of its diagnoses: look at its conditions")
-    return _joined(parts)
+            return _joined(parts)
+        counts_D = rng.multinomial(int(SPARE * wanted / share) + 64, tiers / tiers.sum())
+        found = _patients(generator, rng, form, counts_D)
+        parts.append(found.of(rng.permutation(len(found))[:wanted]))
+        share = max(len(found) / counts_D.sum(), 0.02)
+    raise AzrGymError(f"hardly anybody drawn for {complaint} gets one of its diagnoses: look at its conditions")
 
 
 def _joined(parts: Sequence[Bank]) -> Bank:
     return Bank(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Bank)))
 
 
-def _patients(generator: Generator, rng: np.random.Generator, form: Layout, condition: str, count: int) -> Bank:
-    """Patients drawn for one condition, made whole, with the labels that the engine gives: those who come."""
-    engine = generator.engine
-    facts = dict(generator.draw(rng, condition, count).facts)
-    _complete(rng, engine.library, form, facts, count)
+def _patients(generator: Generator, rng: np.random.Generator, form: Layout, counts_D: NDArray[np.int64]) -> Bank:
+    """Whole patients, so many drawn for each condition: those who come and have one of the diagnoses."""
+    engine, tables = generator.engine, list[dict[str, Floats]]()
+    for condition, count in zip(form.conditions, counts_D.tolist(), strict=True):
+        if count:
+            tables.append(dict(generator.draw(rng, condition, count).facts))
+            _complete(rng, engine.library, form, tables[-1], count)
+    facts, count = _stacked(tables), int(counts_D.sum())
     label_N = _labels(engine, form, facts, count)
     comes_N = np.logical_or.reduce([facts[name] == 1.0 for name in form.complaint.findings])
     unknown_N = np.full(count, np.nan)
     raw_NA = np.stack([facts.get(name, unknown_N) for name in form.analytes], axis=1)
     female_N = (facts[FEMALE] == 1.0).astype(np.int64)
-    scaled_NA = np.stack(
-        [
-            scaled(engine.library.analytes[name], raw_N, female_N)
-            for name, raw_N in zip(form.analytes, raw_NA.T, strict=True)
-        ],
-        axis=1,
-    )
+    analytes = [engine.library.analytes[name] for name in form.analytes]
+    scaled_NA = np.stack([scaled(one, raw_NA[:, a], female_N) for a, one in enumerate(analytes)], axis=1)
     there_NF = np.stack([np.where(facts[name] == 1.0, 1.0, -1.0) for name in form.findings], axis=1)
     chart_NW = np.concatenate([np.nan_to_num(scaled_NA), there_NF], axis=1).astype(np.float32)
     everybody = Bank(chart_NW, ~np.isnan(raw_NA), raw_NA, facts[AGE], female_N, label_N)
     return everybody.of(np.flatnonzero(comes_N & (label_N >= 0)))
+
+
+def _stacked(tables: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+    """Tables of patients as one; what a table lacks is unknown."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    unknown = [np.full(len(table[AGE]), np.nan) for table in tables]
+    return {
+        name: np.concatenate([table.get(name, blank_N) for table, blank_N in zip(tables, unknown, strict=True)])
+        for name in names
+    }
 
 
 def _complete(rng: np.random.Generator, known: Library, form: Layout, facts: dict[str, Floats], count: int) -> None:
@@ -207,15 +214,23 @@ def _complete(rng: np.random.Generator, known: Library, form: Layout, facts: dic
     An analyte that belongs to no panel (weeks of gestation) stays unknown where it was not drawn.
     """
     drawn = set(facts)
+    for finding, (value, ends) in GO_TOGETHER.items():
+        if finding in facts and value in drawn:
+            high = ends[0] > known.analytes[value].reference[1]
+            there_N = np.isnan(facts[finding]) & (facts[value] >= ends[0] if high else facts[value] <= ends[1])
+            facts[finding] = np.where(there_N, 1.0, facts[finding])
     for name in known.findings:
         facts[name] = np.nan_to_num(facts[name]) if name in facts else np.zeros(count)
     for name in form.analytes:
         analyte = known.analytes[name]
         if name not in drawn and analyte.panel:
-            ends = [analyte.interval(female) for female in (False, True)]
-            low_N, high_N = (np.where(facts[FEMALE] == 1.0, ends[1][end], ends[0][end]) for end in (0, 1))
+            ends_2 = [analyte.interval(female) for female in (False, True)]
+            low_N, high_N = (np.where(facts[FEMALE] == 1.0, ends_2[1][end], ends_2[0][end]) for end in (0, 1))
             middle_N, spread_N = (low_N + high_N) / 2, (high_N - low_N) / 4
             facts[name] = np.clip(middle_N + spread_N * rng.standard_normal(count), low_N, high_N)
+    for finding, (value, ends) in GO_TOGETHER.items():
+        if value not in drawn and value in facts:
+            facts[value] = np.where(facts[finding] == 1.0, rng.uniform(*ends, count), facts[value])
     agree(facts, drawn)
     for name in form.analytes:
         if name in facts:

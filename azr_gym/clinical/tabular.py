@@ -387,7 +387,7 @@ def _drawn(ward: Ward, bed: int, over: bool, mode: str) -> Any:
     start = _told(known, ward.facts(bed, ward.form.start_W), facts[FEMALE])
     sections = [Section(f"{who[0].upper()}{who[1:]}: {ward.form.complaint.name}", start)]
     sections += [Section(name[0].upper() + name[1:], told) for name, told in steps]
-    sections.append(Section("Spent", f"{ward.spent_N[bed]:g} of {ward.budget:g}"))
+    sections.append(Section("Spent", f"{ward.spent_N[bed]:g} of {ward.terms.budget:g}"))
     if over:
         said = f"{answer or 'none'}: {outcome}" + ("" if good else f". It was: {truth}")
         sections.append(Section("Diagnosis", said, good=good))

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from azr_gym.clinical.bank import OLDEST, PATIENTS, Bank, Layout, bank, layout
 from azr_gym.clinical.library import AGE, FEMALE, MALE, knowledge
+from azr_gym.clinical.workup import POINT, Terms
 from azr_gym.errors import BadArgument
 from azr_gym.roles import Split, choose
 
 BLOCK = 32  # patients that a bed draws ahead
-POINT = 0.01  # of reward: what one unit of a panel's cost is worth
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -29,23 +29,11 @@ class Ward:
         form: the columns, orders and answers.
         patients: gives the bank; called when the first patient is wanted.
         beds: N.
-        max_steps: an episode is cut off after so many steps.
-        budget: an episode is cut off at an order that would bring the cost above it.
-        cost_weight: times the cost is what an order takes from the reward, in hundredths.
-        critical_miss: what is lost where something urgent is not found.
+        terms: what orders cost, and when an episode is cut off.
     """
 
-    def __init__(
-        self, form: Layout, patients: Callable[[], Bank], beds: int,
-        max_steps: int, budget: float, cost_weight: float, critical_miss: float,
-    ) -> None:  # fmt: skip
-        self.form, self.beds = form, beds
-        self.max_steps, self.budget, self.cost_weight, self.critical_miss = (
-            max_steps,
-            budget,
-            cost_weight,
-            critical_miss,
-        )
+    def __init__(self, form: Layout, patients: Callable[[], Bank], beds: int, terms: Terms) -> None:
+        self.form, self.beds, self.terms = form, beds, terms
         self.orders, self.answers = len(form.panels), len(form.conditions)
         self._patients = patients
         self._ahead_NB = np.zeros((beds, BLOCK), np.int64)
@@ -102,7 +90,7 @@ class Ward:
         orders_N = acting_N & (action_N < self.orders)
         answers_N = acting_N & ~orders_N
         price_N = self.form.cost_P[np.where(orders_N, action_N, 0)]
-        paid_N = orders_N & (self.spent_N + price_N <= self.budget)
+        paid_N = orders_N & (self.spent_N + price_N <= self.terms.budget)
         beds = np.flatnonzero(paid_N)
         panel = action_N[beds]
         self.seen_NW[beds] |= self.form.reveals_PW[panel]
@@ -112,15 +100,15 @@ class Ward:
         self.steps_N += acting_N
         np.copyto(self.answer_N, action_N - self.orders, where=answers_N)
         right_N = answers_N & (self.answer_N == self._label_N)
-        cut_N = orders_N & (~paid_N | (self.steps_N >= self.max_steps))
+        cut_N = orders_N & (~paid_N | (self.steps_N >= self.terms.max_steps))
         missed_N = self._urgent_N & ((answers_N & ~right_N) | cut_N)
-        reward_N = right_N - self.cost_weight * POINT * price_N - self.critical_miss * missed_N
+        reward_N = right_N - self.terms.cost_weight * POINT * price_N - self.terms.critical_miss * missed_N
         return reward_N, answers_N, cut_N
 
     def observe(self, beds: Integers | slice = slice(None)) -> dict[str, NDArray[Any]]:
         """What is known of some patients, as arrays of their own."""
         values = len(self.form.analytes)
-        seen_NW, left_N = self.seen_NW[beds], 1.0 - self.spent_N[beds] / self.budget
+        seen_NW, left_N = self.seen_NW[beds], 1.0 - self.spent_N[beds] / max(self.terms.budget, 1e-9)
         shown_NW = self._chart_NW[beds] * seen_NW
         return {
             "age": self._age_N1[beds].copy(),
@@ -136,7 +124,7 @@ class Ward:
         """Which actions make sense: orders that are new and can be paid, and every answer. Bool (N, P + D)."""
         ordered_NP = self.ordered_NP[beds]
         mask_NX = np.ones((len(ordered_NP), self.orders + self.answers), np.bool_)
-        left_N1 = (self.budget - self.spent_N[beds])[:, None]
+        left_N1 = (self.terms.budget - self.spent_N[beds])[:, None]
         np.logical_and(~ordered_NP, self.form.cost_P <= left_N1, out=mask_NX[:, : self.orders])
         return mask_NX
 
@@ -208,16 +196,8 @@ def ward(
     side = choose(Split, split, "split")
     if side not in (Split.TRAIN, Split.TEST):
         raise BadArgument(f"split must be 'train' or 'test', not {str(split)!r}")
-    for name, number, least in (
-        ("max_steps", max_steps, 1), ("patients", patients, 1), ("bank_seed", bank_seed, 0)
-    ):  # fmt: skip
+    for name, number, least in (("patients", patients, 1), ("bank_seed", bank_seed, 0)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise BadArgument(f"{name} must be an int from {least} on, not {number!r}")
-    for name, amount in (("budget", budget), ("cost_weight", cost_weight), ("critical_miss", critical_miss)):
-        good = isinstance(amount, int | float) and not isinstance(amount, bool) and 0.0 <= amount < float("inf")
-        if not good or (name == "budget" and amount == 0):
-            raise BadArgument(f"{name} must be a number {'above' if name == 'budget' else 'from'} 0, not {amount!r}")
-    return Ward(
-        layout(complaint), lambda: bank(complaint, side, patients, bank_seed), beds,
-        max_steps, float(budget), float(cost_weight), float(critical_miss),
-    )  # fmt: skip
+            raise BadArgument(f"{name} must be an int of at least {least}, not {number!r}")
+    terms = Terms(budget, max_steps, cost_weight, critical_miss)
+    return Ward(layout(complaint), lambda: bank(complaint, side, patients, bank_seed), beds, terms)
