@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from azr_gym.clinical.engine import Verdict
@@ -227,10 +228,11 @@ def _induction(known: Library, task: InductionTask, style: PromptStyle) -> str:
         f"{number}. {chart(known, dict(facts))}\nLabel: {_label(label)}"
         for number, (facts, label) in enumerate(task.shown, 1)
     )
+    names = {name for facts, _ in task.shown for name, _ in facts}
     message = f"Whoever chose the patients says of the rule:\n\n{task.message}\n\n" if task.message else ""
     return (
         "Patients were labelled by a hidden rule: true where they meet it, false where they do not.\n\n"
-        f"{charts}\n\n{message}{GRAMMAR}\nNames: {_named(known, task.shown)}.\n\n"
+        f"{charts}\n\n{message}{GRAMMAR}\nNames: {_named(known, names)}.\n\n"
         f"Write a rule that gives these labels, and the right ones for {len(task.hidden)} other patients who are not "
         "shown. Think it through first if you like; then put the rule between <answer> and </answer>.\n"
     )
@@ -240,11 +242,15 @@ def _label(label: bool) -> str:
     return "true" if label else "false"
 
 
-def _named(known: Library, pairs: Sequence[tuple[Facts, bool]]) -> str:
-    """The names that a rule may use for what is known of some patients, and what they stand for."""
-    names = sorted({name for facts, _ in pairs for name, _ in facts})
-    said = ((name, known.called(name)) for name in names)
-    return ", ".join(name if plain(name) == plain(called) else f"{name} ({called})" for name, called in said)
+def _named(known: Library, names: Collection[str]) -> str:
+    """Names as a rule has them, and what they stand for; of a number its unit."""
+    said = []
+    for name in sorted(names):
+        unit = known.analytes[name].unit if name in known.analytes else "1"
+        called = known.called(name) if plain(known.called(name)) != plain(name) else ""
+        more = ", ".join(part for part in (called, unit if unit != "1" else "") if part)
+        said.append(f"{name} ({more})" if more else name)
+    return ", ".join(said)
 
 
 def _remark(message: str) -> str:
@@ -254,7 +260,7 @@ def _remark(message: str) -> str:
 def propose(known: Library, brief: Brief[Any], style: PromptStyle) -> str:
     """What a proposer reads."""
     if brief.mode is Mode.INDUCTION:
-        return _propose_inputs(brief.subject, style)
+        return _propose_inputs(known, brief.subject, style)
     if style is PromptStyle.COMPACT:
         shown = "".join(f"{compact(known, one.whole)}\n\n" for one in brief.references)
         return f"{shown}# {brief.mode}\n"
@@ -277,12 +283,14 @@ def propose(known: Library, brief: Brief[Any], style: PromptStyle) -> str:
     )
 
 
-def _propose_inputs(rule: str, style: PromptStyle) -> str:
+def _propose_inputs(known: Library, rule: str, style: PromptStyle) -> str:
     if style is PromptStyle.COMPACT:
         return f"{rule}\n\n# induction {N_PAIRS}\n"
     half = N_PAIRS // 2
+    names = {*re.findall(r"[a-z]\w*", rule)} & (known.vocabulary.findings | known.vocabulary.numbers)
+    facts = [name for name in known.grounds(names) if name not in known.formulas]
     return (
-        f"Here is a rule about patients.\n\n{rule}\n\n"
+        f"Here is a rule about patients.\n\n{rule}\n\nIt hangs on: {_named(known, facts)}.\n\n"
         f"Invent {N_PAIRS} patients and a message. Another model will see your message and the first {half} patients, "
         f"with labels that say whether each meets the rule, and must write the rule; it is tested on the other {half}. "
         "The best task is one that it solves sometimes, and not always.\n\n"

@@ -26,7 +26,7 @@ TOLD = ("history",)  # panels that are told with the complaint, beside those tha
 MAX_ORDER_CHARS = 200
 NOTHING = "nothing of their own: something was found at a check-up"
 ORDER = re.compile(
-    r"(?:please\s+)?(?:order|ask|request|measure|examine|check|repeat)\s+(?:(?:for|about|the|an?)\s+)*([^<>]+)",
+    r"(?:please\s+)?(?:order|ask|request|measure|examine|check|repeat|get|obtain|perform)\s+(?:(?:for|about|the|an?)\s+)*([^<>]+)",
     re.IGNORECASE,
 )
 DIAGNOSE = re.compile(r"(?:i\s+)?diagnos(?:e|is)\b\s*(?:is\b|:|=)?\s*([^<>]+)", re.IGNORECASE)
