@@ -35,6 +35,7 @@ PAPER = Config(
     seed_tasks=256,
     algorithm="trr++",
     lr=1e-6,
+    anneal_lr=False,
     warm_up=0,
     steps=1,
     proposer_weight=1.0,

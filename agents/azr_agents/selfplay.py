@@ -173,8 +173,10 @@ class SelfPlay:
         config, learner = self.config, policy.learner
         assert learner is not None
         batch = self.batch(policy, rollouts, rng)
-        warm = min(1.0, self.iteration / max(1, config.warm_up))
-        metrics = learner.learn(batch, config.steps, rng, config.lr * warm) | {"lr": config.lr * warm}
+        lr = config.lr * min(1.0, self.iteration / max(1, config.warm_up))
+        if config.anneal_lr:
+            lr *= max(0.0, 1.0 - (self.iteration - 1) / config.iterations)
+        metrics = learner.learn(batch, config.steps, rng, lr) | {"lr": lr}
         policy.agent.version += 1
         return metrics
 

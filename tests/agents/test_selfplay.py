@@ -83,14 +83,18 @@ def test_an_iteration_proposes_solves_rewards_and_learns() -> None:
     assert (played.skipped, learned["loss"]) == (0.0, 0.0)
 
 
-def test_the_learning_rate_warms_up_and_stays() -> None:
-    settings = config(warm_up=3, lr=0.3)
+@pytest.mark.parametrize(
+    ("anneal", "rates"),
+    [(False, [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]), (True, [0.1, 0.16, 0.18, 0.12, 0.06, 0.0])],
+)
+def test_the_learning_rate_warms_up_and_stays_or_falls(anneal: bool, rates: list[float]) -> None:
+    settings = config(warm_up=3, lr=0.3, iterations=5, anneal_lr=anneal)
     with Arena(settings, seeded(settings)) as arena:
         loop = play(settings, arena, Player(rights=[2]))
-        for _ in range(5):
+        for _ in range(6):
             loop.iterate()
     learner: Any = loop.solver.learner
-    assert learner.rates == pytest.approx([0.1, 0.2, 0.3, 0.3, 0.3])
+    assert learner.rates == pytest.approx(rates)
 
 
 def test_an_iteration_is_a_function_of_its_number_and_the_pool() -> None:
