@@ -169,7 +169,11 @@ def main(rounds: int = 9, json_file: Annotated[Path | None, tyro.conf.arg(name="
         table.add_row(key, shown, f"{sign} {aim:,}{' (missed)' if missed else ''}" if sign else "")
     Console().print(table)
     if json_file is not None:
-        machine = {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+        machine = {
+            "cores": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(),
+            "load": os.getloadavg()[1],  # processes that wanted to run, on average over five minutes
+        }
         sizes = {"conditions": len(engine.ids), "rules": len(engine.checks), "patients": len(rows)}
         record = {"version": azr_gym.__version__, "machine": machine, "sizes": sizes}
         json_file.write_text(json.dumps(record | {"medians": medians, "rounds": found.rounds}, indent=1) + "\n")

@@ -41,6 +41,18 @@ ENVIRONMENT = [
     ("inserts into a pool of a million", "pool inserts/s, fifo", " /s", ""),
     ("samples from it, by learnability", "pool samples/s, fifo, learnability", " /s", ""),
 ]
+CLINIC = [
+    ("the engine, all rules, a batch (CPU of one core)", "engine, patients/s", " patients/s", ">= 50,000"),
+    ("the same with proofs", "engine, patients/s, with proofs", " patients/s", ""),
+    ("the engine, one patient alone", "one patient alone, ms", " ms", "<= 5.0"),
+    ("the engine in a batch, against rules read one by one", "engine / naive engine", " x", ""),
+    ("solve deduction in text, from a filled pool", "deduction steps/s", " steps/s", ">= 20,000"),
+    ("the same, a thought before each answer", "deduction steps/s, after thoughts of their own", " steps/s", ""),
+    ("solve abduction", "abduction steps/s", " steps/s", ""),
+    ("propose", "proposals judged/s", " /s", ""),
+    ("patients generated", "tasks generated/s", " /s", ""),
+    ("`import azr_gym`, once gymnasium is there", "import beside gymnasium, s", " s", "<= 0.15"),
+]
 
 
 def number(value: float) -> str:
@@ -75,8 +87,23 @@ def box_table() -> str:
 def environment_table() -> str:
     """`CodeTriplet-v0`'s."""
     record = json.loads((RESULTS / "code_bench.json").read_text())
-    lines = [f"| `CodeTriplet-v0`, batches of 256, {record['machine']['runner']} | | our aim |", "| --- | --- | --- |"]
-    for told, name, unit, aim in ENVIRONMENT:
+    return rows(f"`CodeTriplet-v0`, batches of 256, {record['machine']['runner']}", ENVIRONMENT, record)
+
+
+def clinic_table() -> str:
+    """`ClinicalCase-v0`'s."""
+    record = json.loads((RESULTS / "clinical_bench.json").read_text())
+    sizes = record["sizes"]
+    busy = f"; {record['machine']['load']:.0f} processes on {record['machine']['cores']} cores meanwhile"
+    return rows(
+        f"`ClinicalCase-v0`, {sizes['rules']} rules, batches of 256 and {sizes['patients']:,}{busy}", CLINIC, record
+    )
+
+
+def rows(title: str, told_of: list[tuple[str, str, str, str]], record: Any) -> str:
+    """The table of one environment."""
+    lines = [f"| {title} | | our aim |", "| --- | --- | --- |"]
+    for told, name, unit, aim in told_of:
         value = record["medians"][name]
         lines.append(f"| {told} | {number(value)}{unit}{missed(value, aim)} | {aim} |")
     return "\n".join(lines)
@@ -84,7 +111,7 @@ def environment_table() -> str:
 
 def filled(text: str) -> str:
     """The README with its tables made anew."""
-    for mark, table in (("box", box_table()), ("environment", environment_table())):
+    for mark, table in (("environment", environment_table()), ("clinic", clinic_table()), ("box", box_table())):
         before, _, rest = text.partition(f"<!-- {mark} -->\n")
         text = f"{before}<!-- {mark} -->\n{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
     return text
