@@ -4,7 +4,7 @@ AzrGymError
 ├── BadArgument (ValueError)    an option that does not exist or can not be combined; the message lists what can
 │   ├── BadTask                 a task that is none, breaks its own invariants, or belongs to another room
 │   └── BadPoolFile             a file of tasks of another version, another Python, or damaged
-├── BadAction (TypeError)       an action that is not text
+├── BadAction (TypeError)       an action that is none: not text, or no number of the space
 ├── BadAgent (TypeError)        an agent without `reply`, or whose replies have the wrong shape
 └── WrongMoment                 a step before the first reset, or after the end of the episode
 """
@@ -31,7 +31,7 @@ class BadPoolFile(BadArgument):
 
 
 class BadAction(AzrGymError, TypeError):
-    """An action that is not text."""
+    """An action that is none: not text, or no number of the space."""
 
 
 class BadAgent(AzrGymError, TypeError):

@@ -115,7 +115,27 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
 
     Patients are drawn in bulk when the first one is wanted, once in a process (some seconds), and a function of
     `patients` and `bank_seed` alone; the environment's own generator says who comes next. `gym.make_vec` gives the
-    same episodes batched, and `azr_gym.interop.sb3.VectorEnvAsVecEnv` hands that to stable-baselines3.
+    same episodes batched.
+
+    ## Learning
+
+    ```python
+    from sb3_contrib import MaskablePPO
+    from azr_gym.interop.sb3 import make_vec_env  # pip install "azr-gym[sb3]"
+
+    model = MaskablePPO("MultiInputPolicy", make_vec_env("ClinicalCaseTabular-v0", 32)).learn(100_000)
+    ```
+
+    `examples/sb3_clinical.py` trains it; the others are policies of `azr_gym.clinical.baselines`. 2,000 patients of the
+    test split, `chest_pain`:
+
+    | | right | urgent, missed | orders | cost | reward |
+    |---|---|---|---|---|---|
+    | random | 5.9% | 40.8% | 1.5 | 4.9 | -0.194 |
+    | the commonest diagnosis | 15.6% | 43.6% | 0 | 0 | -0.062 |
+    | Bayes, no order | 51.3% | 16.8% | 0 | 0 | 0.429 |
+    | Bayes, orders what tells most (upper reference) | 99.5% | 0.5% | 1.9 | 2.4 | 0.968 |
+    | MaskablePPO, 294,912 steps | 94.0% | 1.8% | 1.5 | 1.9 | 0.912 |
 
     ## Versions
 

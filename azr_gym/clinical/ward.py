@@ -17,7 +17,7 @@ from azr_gym.clinical.workup import POINT, Terms
 from azr_gym.errors import BadArgument
 from azr_gym.roles import Split, choose
 
-BLOCK = 32  # patients that a bed draws ahead
+BLOCK = 256  # patients that a bed draws ahead
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
@@ -36,6 +36,10 @@ class Ward:
         self.form, self.beds, self.terms = form, beds, terms
         self.orders, self.answers = len(form.panels), len(form.conditions)
         self._patients = patients
+        nothing = [(0, 1), (0, 0)]  # one row more: of no panel
+        self._reveals_PW = np.pad(form.reveals_PW, nothing)
+        self._panel_PP = np.pad(np.eye(self.orders, dtype=np.bool_), nothing)
+        self._cost_P = np.append(form.cost_P, 0.0)
         self._ahead_NB = np.zeros((beds, BLOCK), np.int64)
         self._next_N = np.full(beds, BLOCK)
         width, values = len(form.analytes) + len(form.findings), len(form.analytes)
@@ -78,7 +82,7 @@ class Ward:
         self.seen_NW[beds] = self.form.start_W
         self.ordered_NP[beds] = False
         self.spent_N[beds], self.steps_N[beds], self.answer_N[beds] = 0.0, 0, -1
-        self._chart_NW[beds] = everybody.chart_BW[rows]
+        self._chart_NW[beds] = everybody.chart_BW.take(rows, axis=0)
         self._measured_NA[beds] = everybody.measured_BA[rows]
         self._age_N1[beds, 0] = everybody.age_B[rows] / OLDEST
         self._female_N[beds] = everybody.female_B[rows]
@@ -89,13 +93,12 @@ class Ward:
         """Orders and answers: rewards, who has answered, who was cut off. Who does not act keeps everything."""
         orders_N = acting_N & (action_N < self.orders)
         answers_N = acting_N & ~orders_N
-        price_N = self.form.cost_P[np.where(orders_N, action_N, 0)]
+        price_N = self._cost_P[np.where(orders_N, action_N, self.orders)]
         paid_N = orders_N & (self.spent_N + price_N <= self.terms.budget)
-        beds = np.flatnonzero(paid_N)
-        panel = action_N[beds]
-        self.seen_NW[beds] |= self.form.reveals_PW[panel]
-        self.ordered_NP[beds, panel] = True
-        price_N = np.where(paid_N, price_N, 0.0)
+        panel_N = np.where(paid_N, action_N, self.orders)
+        price_N = self._cost_P[panel_N]
+        self.seen_NW |= self._reveals_PW.take(panel_N, axis=0)  # a tenth of the time that indexing takes
+        self.ordered_NP |= self._panel_PP.take(panel_N, axis=0)
         self.spent_N += price_N
         self.steps_N += acting_N
         np.copyto(self.answer_N, action_N - self.orders, where=answers_N)

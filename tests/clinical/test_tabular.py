@@ -112,6 +112,13 @@ def test_nothing_is_known_but_complaint_person_and_vital_signs() -> None:
         assert set(info) == {"action_mask", "spent"}
 
 
+def test_the_page_counts_right() -> None:
+    form, page = layout("chest_pain"), ClinicalCaseTabularEnv.__doc__ or ""
+    counted = f"A = {len(form.analytes)}, F = {len(form.findings)}, P = {len(form.panels)}"
+    assert " ".join(counted.split()) in " ".join(page.split())
+    assert f"conditions behind the complaint ({len(form.conditions)})" in " ".join(page.split())
+
+
 def test_an_order_reveals_its_panel_and_nothing_else() -> None:
     env = make()
     form, known = env.form, knowledge()

@@ -1,0 +1,104 @@
+"""MaskablePPO learns the work-up of chest pain: which panels to order, and what it is. Needs `pip install azr-gym[sb3]`.
+
+Patients of the test split, whose skeletons (diagnosis, findings, what is high or low) the learner has never met; 15
+diagnoses, 24 panels. The upper reference knows how often each of 8,192 patients' diagnoses shows what.
+
+    python examples/sb3_clinical.py
+    python examples/sb3_clinical.py --complaint dyspnoea --json-file results.json
+
+Measured (seed 0, recorded in results/sb3_clinical.json): 46% after 49,152 steps, when it still answers at once, 86%
+after 147,456, and then
+
+                             right  urgent, missed  orders  cost  reward
+    random                    5.9%           40.8%     1.5   4.9  -0.194
+    prior                    15.6%           43.6%     0.0   0.0  -0.062
+    Bayes, no order          51.3%           16.8%     0.0   0.0   0.429
+    Bayes information gain   99.5%            0.5%     1.9   2.4   0.968
+    MaskablePPO, 294,912     94.0%            1.8%     1.5   1.9   0.912
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from sb3_contrib import MaskablePPO
+
+from azr_gym.clinical import baselines
+from azr_gym.clinical.baselines import Score, evaluate
+from azr_gym.interop.sb3 import make_vec_env
+
+PATIENTS = 2000  # of the test split, for each row of the table
+PARTS = 6  # of the training, with a score after each
+
+
+def learned(model: MaskablePPO) -> baselines.Policy:
+    """What the model does when it is sure enough to choose."""
+    return lambda observed, masks: model.predict(observed, action_masks=masks, deterministic=True)[0]
+
+
+def train(complaint: str, timesteps: int, seed: int, curve: list[dict[str, Any]]) -> MaskablePPO:
+    """PPO with masks; after each part its score is added to the curve."""
+    envs = make_vec_env("ClinicalCaseTabular-v0", 32, seed=1000 * seed, complaint=complaint)
+    model = MaskablePPO(
+        "MultiInputPolicy", envs, n_steps=128, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=1.0,
+        ent_coef=0.01, policy_kwargs={"net_arch": [128, 128]}, seed=seed, device="cpu",
+    )  # fmt: skip
+    started = time.perf_counter()
+    for _ in range(PARTS):
+        model.learn(max(1, timesteps // PARTS - 32 * 128 + 1), reset_num_timesteps=False)  # whole rollouts, and no more
+        score = evaluate(learned(model), PATIENTS, complaint=complaint, split="test")
+        curve.append(
+            {"steps": model.num_timesteps, "seconds": round(time.perf_counter() - started, 1), **asdict(score)}
+        )
+    return model
+
+
+def main(complaint: str = "chest_pain", timesteps: int = 300_000, seed: int = 0, json_file: Path | None = None) -> None:
+    """Train, measure everybody on the same patients, print, and write."""
+    torch.set_num_threads(1)
+    console = Console()
+    options: dict[str, Any] = {"episodes": PATIENTS, "complaint": complaint, "split": "test"}
+    with console.status("baselines"):
+        scores: dict[str, Score] = {
+            "random": evaluate(baselines.random(np.random.default_rng(seed)), **options),
+            "prior": evaluate(baselines.prior(complaint), **options),
+            "Bayes, no order": evaluate(baselines.Bayes(complaint), **options),
+            "Bayes information gain": evaluate(baselines.InformationGain(complaint), **options),
+        }
+    curve: list[dict[str, Any]] = []
+    with console.status("learning"):
+        model = train(complaint, timesteps, seed, curve)
+    scores["MaskablePPO"] = evaluate(learned(model), **options)
+    table = Table(
+        "", "right", "urgent, missed", "orders", "cost", "reward", title=f"{complaint}, {PATIENTS:,} patients"
+    )
+    for name, one in scores.items():
+        table.add_row(
+            name,
+            f"{one.accuracy:.1%}",
+            f"{one.missed:.1%}",
+            f"{one.orders:.1f}",
+            f"{one.cost:.1f}",
+            f"{one.reward:.3f}",
+        )
+    console.print(table)
+    console.print(f"{model.num_timesteps:,} steps")
+    if json_file is not None:
+        record = {
+            "complaint": complaint, "timesteps": model.num_timesteps, "seed": seed,
+            "scores": {name: asdict(one) for name, one in scores.items()}, "curve": curve,
+        }  # fmt: skip
+        json_file.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
