@@ -230,7 +230,7 @@ class Generator:
                     absent_F[self.place[name]] *= 1 - share
                     named_F[self.place[name]] = True
         shares_F = np.where(named_F, 1 - absent_F, self.background_F)
-        settled = {reading.record.id for reading in known.readings if _settles(reading, labs)}
+        settled = {reading.record.id for reading in known.readings if settles(reading, labs)}
         characteristic = [
             self.place[name]
             for name, share in first.presents.items()
@@ -281,11 +281,7 @@ class Generator:
         if difficulty is Difficulty.DISTRACTORS:
             share_F = np.where(one.relevant_F, share_F, DISTRACTED * share_F)
             asked = DISTRACTED * ASKED
-        low_F1, high_F1 = self.ages_F2[:, :1], self.ages_F2[:, 1:]
-        possible_FN = (facts[AGE] >= low_F1) & (facts[AGE] <= high_F1)
-        for number, sex in enumerate(Sex):
-            if sex is not Sex.ANY:
-                possible_FN &= (self.sexes_F != number)[:, None] | (facts[str(sex)] == 1.0)
+        possible_FN = self.possible(facts)
         own_FN = (rng.random((len(share_F), count)) < share_F[:, None]) & possible_FN
         if difficulty is Difficulty.ATYPICAL:
             self._without(own_FN, rng.choice(one.characteristic, count))
@@ -294,6 +290,14 @@ class Generator:
             there_FN[others] |= own_FN[place]
         asked_FN = (rng.random(own_FN.shape) < asked) & possible_FN  # absent, and written down all the same
         return own_FN, there_FN, there_FN | asked_FN | one.relevant_F[:, None]
+
+    def possible(self, person: Mapping[str, Floats]) -> Bools:
+        """Who could have which finding, (F, N), of age and sex; what is unknown forbids nothing."""
+        possible_FN = ~((person[AGE] < self.ages_F2[:, :1]) | (person[AGE] > self.ages_F2[:, 1:]))
+        for number, sex in enumerate(Sex):
+            if sex is not Sex.ANY:
+                possible_FN &= (self.sexes_F != number)[:, None] | (person[str(sex)] != 0.0)
+        return possible_FN
 
     def _without(self, own_FN: Bools, lacking_N: NDArray[np.int64]) -> None:
         """Take one finding from each patient, and whatever it follows from."""
@@ -363,16 +367,21 @@ class Generator:
         return less if self.engine.diagnose([less])[0].condition == condition else None
 
 
-def _settles(reading: Reading, labs: Mapping[str, Range]) -> bool:
+def settles(reading: Reading, labs: Mapping[str, Range]) -> bool:
     """Whether a condition sets values that say whether a finding is there."""
     names = reading.when.names if reading.unless is None else reading.when.names | reading.unless.names
     return not names.isdisjoint(labs)
 
 
+def logarithmic(ends: Range) -> bool:
+    """Whether values between these ends spread over orders of magnitude."""
+    return ends[0] > 0 and ends[1] / ends[0] > 3
+
+
 def between(rng: np.random.Generator, ends: tuple[float, float], count: int) -> Floats:
     """Values of which 90% lie between the ends; on a logarithmic scale where these are far apart."""
     low, high = ends
-    log = low > 0 and high / low > 3
+    log = logarithmic(ends)
     if log:
         low, high = np.log(low), np.log(high)
     values_N: Floats = (low + high) / 2 + rng.standard_normal(count) * (high - low) / (2 * Z95)

@@ -15,6 +15,7 @@ from azr_gym.clinical.criteria import Floats
 Table = dict[str, Floats]
 PH_PK, SOLUBILITY = 6.1, 0.0307  # Henderson-Hasselbalch: see knowledge/plausible.toml
 OTHER_CELLS = 7.0  # per cent of the leukocytes that are neither neutrophils, lymphocytes nor eosinophils
+HELD = ("total_protein",)  # drawn, and only held to a bound by what follows
 HAEMATOCRIT = 3.0  # times haemoglobin in g/dL
 
 

@@ -1,0 +1,301 @@
+"""How probable each condition is, given what is known of patients: by enumeration, under the generator's own model.
+
+The model is that of `generate.Generator.sample`: priors by tier, age and sex; findings that are there or not
+independently of each other, or follow from another one; values that are drawn, fitted to a finding, or computed from
+others. Where all is known it is exact, but for what is said here:
+
+- The engine's acceptance of a patient is left out, and so is why something is unknown.
+- Two findings that are there, and may both follow from a third of which nothing is known, count as independent.
+- A finding that a value may decide has its own share where that value is unknown, or leaves it open: an even one, where
+  the condition sets the value and does not name the finding.
+- A value that is computed from one that is unknown, and that a condition sets, counts evenly over its limits there.
+- A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
+  and direct bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azr_gym.clinical.criteria import Bools, Floats
+from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, settles
+from azr_gym.clinical.latent import FOLLOWS, HELD
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range
+from azr_gym.clinical.room import WEIGHTS
+from azr_gym.errors import BadArgument
+
+NEVER = -1e6  # the logarithm of 0, which sums and products bear
+MISFIT = math.log(1e-6)  # of a value that does not follow from the others
+GAS = ("ph", "paco2")  # with either bicarbonate: two of them make the third
+BICARBONATES = ("arterial_bicarbonate", "bicarbonate")
+ANYWHERE = "anywhere"  # the law of a value that follows from one that the condition sets, and that is unknown
+HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS if name not in HELD} | {
+    "neutrophil_percent": frozenset(["neutrophils"]),
+    "lymphocyte_percent": frozenset(["neutrophil_percent", "eosinophil_percent", "neutrophils"]),
+    **{name: frozenset([*GAS, *BICARBONATES]) for name in (*GAS, *BICARBONATES, "base_excess")},
+}
+
+_tail = np.frompyfunc(lambda z: 0.5 * math.erfc(z / math.sqrt(2)), 1, 1)  # of the normal distribution, above z
+
+
+class Posterior:
+    """The posterior of conditions.
+
+    Args:
+        generator: whose patients these could be.
+        conditions: ids of those that are possible; none named: all.
+
+    Attributes:
+        conditions: the ids, in the order of the columns of the result.
+
+    Raises:
+        BadArgument: an id of no condition.
+    """
+
+    def __init__(self, generator: Generator, conditions: Sequence[str] = ()) -> None:
+        known = generator.library
+        if unknown := sorted(set(conditions) - set(known.conditions)):
+            raise BadArgument(f"{unknown[0]!r} is no condition of the library")
+        self.generator, self.library = generator, known
+        self.conditions = tuple(conditions or known.conditions)
+        self.forms = [generator.presentation(one) for one in self.conditions]
+        tiers_C = np.array([WEIGHTS[known.conditions[one].tier] for one in self.conditions])
+        self.prior_C = np.log(tiers_C / tiers_C.sum())
+        self.share_CF = np.array([one.share_F for one in self.forms])
+        for reading in known.readings:
+            place = generator.place[reading.record.id]
+            for number, one in enumerate(self.forms):
+                if settles(reading, one.labs) and not one.named_F[place]:
+                    self.share_CF[number, place] = 0.5
+        self.implying: dict[int, list[int]] = {}
+        for place, others in generator.implied:
+            for other in others:
+                self.implying.setdefault(other, []).append(place)
+        self.given = {name: np.array([name in one.labs for one in self.forms]) for name in known.analytes}
+        self.alike = {name: self._alike(name) for name in known.analytes}
+
+    def __call__(self, facts: Mapping[str, Floats]) -> Floats:
+        """The probability of each condition.
+
+        Args:
+            facts: a column for each fact that is known of anybody, float64 (N,), NaN where it is unknown.
+
+        Returns:
+            (N, C), rows that sum to 1. Where no condition can have the facts, it is the prior of the conditions.
+        """
+        count = len(next(iter(facts.values())))
+        log_NC = self._who(facts, count) + self._found(facts, count) + self._measured(facts, count)
+        log_NC = np.where(log_NC < NEVER / 2, -np.inf, log_NC) + self.prior_C
+        lost_N = np.isneginf(log_NC).all(1)
+        log_NC[lost_N] = self.prior_C
+        share_NC: Floats = np.exp(log_NC - log_NC.max(1, keepdims=True))
+        share_NC /= share_NC.sum(1, keepdims=True)
+        return share_NC
+
+    def _who(self, facts: Mapping[str, Floats], count: int) -> Floats:
+        log_NC = np.zeros((count, len(self.forms)))
+        age_N, female_N, pregnant_N = (facts.get(name, np.full(count, np.nan)) for name in (AGE, FEMALE, PREGNANT))
+        for place, one in enumerate(self.forms):
+            log_NC[:, place] += np.where(np.isnan(age_N), 0, _log(_of_age(age_N, one.age)))
+            log_NC[:, place] += _binary(female_N, one.female)
+            log_NC[:, place] += _binary(pregnant_N, np.where(female_N == 0.0, 0.0, one.pregnant))
+        return log_NC
+
+    def _found(self, facts: Mapping[str, Floats], count: int) -> Floats:
+        names = [*self.generator.place]
+        there_NF = np.stack([facts.get(name, np.full(count, np.nan)) for name in names], axis=1)
+        there_NF[self._settled(facts, count)] = np.nan
+        can_NF = self.generator.possible(self._person(facts, count)).T
+        lacks_NF = there_NF == 0.0
+        for other, places in self.implying.items():
+            lacks_NF[:, places] |= there_NF[:, [other]] == 0.0
+        log_NC: Floats = (lacks_NF & can_NF) @ _log(1 - self.share_CF).T
+        alone_F = np.array([place not in self.implying for place in range(len(names))])
+        log_NC += ((there_NF == 1.0) & can_NF & alone_F) @ _log(self.share_CF).T
+        log_NC += ((there_NF == 1.0) & ~can_NF & alone_F).any(1)[:, None] * NEVER
+        free_NF = can_NF & ~lacks_NF
+        for other, places in self.implying.items():
+            rows = np.flatnonzero((there_NF[:, other] == 1.0) & ~(there_NF[:, places] == 1.0).any(1))
+            sources = [other, *places]
+            free_RS = free_NF[rows][:, sources]
+            absent_RC = np.exp(free_RS @ _log(1 - self.share_CF[:, sources]).T)
+            log_NC[rows] += _log(1 - absent_RC)
+        return log_NC
+
+    def _settled(self, facts: Mapping[str, Floats], count: int) -> Bools:
+        """Which findings are as a value says, and tell nothing more."""
+        settled_NF = np.zeros((count, len(self.generator.place)), np.bool_)
+        columns = self.library.columns(facts, count)
+        for reading in self.library.readings:
+            place, truth = self.generator.place[reading.record.id], reading(columns)
+            settled_NF[:, place] |= truth.yes | truth.no
+            for other, implied in self.generator.implied:
+                if place in implied:
+                    settled_NF[:, other] |= truth.no
+                if place == other:
+                    settled_NF[:, implied] |= truth.yes[:, None]
+        return settled_NF
+
+    def _person(self, facts: Mapping[str, Floats], count: int) -> dict[str, Floats]:
+        """Who they are: what is unknown of anybody forbids no finding."""
+        unknown_N = np.full(count, np.nan)
+        female_N = facts.get(FEMALE, unknown_N)
+        return {AGE: facts.get(AGE, unknown_N), FEMALE: female_N, MALE: facts.get(MALE, 1.0 - female_N)}
+
+    def _measured(self, facts: Mapping[str, Floats], count: int) -> Floats:
+        log_NC = np.zeros((count, len(self.forms)))
+        can_FN = self.generator.possible(self._person(facts, count))
+        computed = {name: (needs, value) for name, needs, value in FOLLOWS if name not in HELD}
+        with np.errstate(all="ignore"):
+            for name, analyte in self.library.analytes.items():
+                if name not in facts or name == WEEKS:
+                    continue
+                known_N = ~np.isnan(facts[name])
+                counts_NC = known_N[:, None] & self._counts(name, facts, count)
+                log_N = np.zeros(count)
+                for places in self.alike[name]:
+                    rows = np.flatnonzero(counts_NC[:, places].any(1))
+                    part = {key: column[rows] for key, column in facts.items() if key in (name, FEMALE)}
+                    log_N[rows] = _log(self._mass(self.forms[places[0]], analyte, part, can_FN[:, rows]))
+                    log_NC[:, places] += np.where(counts_NC[:, places], log_N[:, None], 0.0)
+                if name in computed and all(need in facts for need in computed[name][0]):
+                    wanted_N = computed[name][1](dict(facts))
+                    slack_N = np.maximum(0.02 * np.abs(wanted_N), 2.5 * 10.0**-analyte.decimals)
+                    astray_N = np.abs(facts[name] - wanted_N) > slack_N
+                    log_NC += np.where(~counts_NC & (known_N & astray_N)[:, None], MISFIT, 0.0)
+        return log_NC
+
+    def _counts(self, name: str, facts: Mapping[str, Floats], count: int) -> Bools:
+        """Where a value was drawn, and not computed from others: by patient and condition."""
+        drawn_NC = np.ones((count, len(self.forms)), np.bool_)
+
+        def all_known(names: Sequence[str]) -> Bools:
+            columns = [facts.get(one, np.full(count, np.nan)) for one in names]
+            known_N: Bools = np.logical_and.reduce(~np.isnan(np.stack(columns)), axis=0)
+            return known_N
+
+        if name in (*GAS, *BICARBONATES, "base_excess"):
+            gas_N = all_known(GAS)
+            for place, one in enumerate(self.forms):
+                drawn_NC[:, place] = np.where(gas_N, name in _gas(one.labs), name == _bicarbonate(one.labs, facts))
+                if name in GAS or name == "base_excess" or not all(other in facts for other in BICARBONATES):
+                    drawn_NC[~gas_N, place] = True
+        if name == "neutrophil_percent":
+            counted_C = self.given["neutrophils"] & ~self.given[name]
+            drawn_NC &= ~(counted_C & all_known(["neutrophils", "leukocytes"])[:, None])
+        for follows, needs, _ in FOLLOWS:
+            if follows == name and name not in HELD:
+                drawn_NC &= self.given[name] | ~all_known(needs)[:, None]
+        return drawn_NC
+
+    def _alike(self, name: str) -> list[list[int]]:
+        """Conditions by the distribution of a value, who the patient is aside."""
+        groups: dict[object, list[int]] = {}
+        for place, one in enumerate(self.forms):
+            groups.setdefault(self._law(one, name), []).append(place)
+        return [*groups.values()]
+
+    def _law(self, one: Presentation, name: str) -> object:
+        """What a value's distribution hangs on, who the patient is aside."""
+        if name in one.labs:
+            return one.labs[name]
+        if not HANGS_ON.get(name, frozenset()).isdisjoint(one.labs):
+            return ANYWHERE
+        return tuple(
+            (place, one.share_F[place], reading.record.labs[name])
+            for reading, place in one.fitted
+            if name in reading.record.labs
+        )
+
+    def _mass(self, one: Presentation, analyte: Analyte, facts: Mapping[str, Floats], can_FN: Bools) -> Floats:
+        """The probability of values as they are written, with so many decimals."""
+        values_N, half = facts[analyte.id], 0.5 * 10.0**-analyte.decimals
+        if analyte.id in one.labs:
+            return _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits)
+        if self._law(one, analyte.id) == ANYWHERE:
+            return np.full(len(values_N), 2 * half / (analyte.limits[1] - analyte.limits[0]))
+        female_N = facts.get(FEMALE, np.full(len(values_N), np.nan))
+        (low_f, high_f), (low_m, high_m) = analyte.interval(True), analyte.interval(False)
+        women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
+        share_N = np.where(np.isnan(female_N), one.female, female_N)
+        mass_N: Floats = share_N * women_N + (1 - share_N) * men_N
+        for reading, place in one.fitted:
+            if analyte.id in reading.record.labs:
+                low, high = reading.record.labs[analyte.id]
+                overlap_N = np.minimum(values_N + half, high) - np.maximum(values_N - half, low)
+                fits_N = np.clip(overlap_N, 0, None) / (high - low)
+                mass_N = mass_N + one.share_F[place] * can_FN[place] * (fits_N - mass_N)
+        return mass_N
+
+
+def _gas(labs: Mapping[str, Range]) -> tuple[str, str]:
+    """Which two of pH, pCO2 and bicarbonate are drawn."""
+    bound = next((name for name in BICARBONATES if name in labs), None)
+    if bound is not None and ("ph" in labs) != ("paco2" in labs):
+        return bound, "ph" if "ph" in labs else "paco2"
+    return GAS
+
+
+def _bicarbonate(labs: Mapping[str, Range], facts: Mapping[str, Floats]) -> str:
+    """Which of two bicarbonates is drawn; the other is its copy."""
+    return BICARBONATES[0] if BICARBONATES[0] in labs and BICARBONATES[0] in facts else BICARBONATES[1]
+
+
+def _log(share: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        found: Floats = np.maximum(np.log(np.maximum(share, 0.0)), NEVER)
+    return found
+
+
+def _binary(there_N: Floats, share: Floats | float) -> Floats:
+    return np.where(
+        np.isnan(there_N), 0.0, np.where(there_N == 1.0, _log(np.asarray(share)), _log(1 - np.asarray(share)))
+    )
+
+
+def _of_age(age_N: Floats, ends: Range) -> Floats:
+    """The share of an age, in whole years between ends that need not be whole."""
+    low, high = ends
+    years_N = np.minimum(np.floor(age_N) + 1, high + 1) - np.maximum(np.floor(age_N), low)
+    years_N = np.where(age_N == low, math.floor(low) + 1 - low, years_N)
+    years_N = np.where(age_N == high, high + 1 - math.floor(high), years_N) if high % 1 else years_N
+    return np.where((age_N >= low) & (age_N <= high), np.clip(years_N, 0, None) / (high + 1 - low), 0.0)
+
+
+def _normal_mass(values_N: Floats, half: float, ends: Range, limits: Range) -> Floats:
+    """Of values of which 90% lie between ends, held within limits, and rounded."""
+    low, high = ends
+    below_N, above_N = values_N - half, values_N + half
+    edge_low_N, edge_high_N = below_N <= limits[0], above_N >= limits[1]
+    if logarithmic(ends):
+        low, high = math.log(low), math.log(high)
+        below_N, above_N = np.log(np.maximum(below_N, 1e-300)), np.log(np.maximum(above_N, 1e-300))
+    middle, spread = (low + high) / 2, (high - low) / (2 * Z95)
+    return _between(
+        np.where(edge_low_N, -np.inf, (below_N - middle) / spread),
+        np.where(edge_high_N, np.inf, (above_N - middle) / spread),
+    )
+
+
+def _clipped_mass(values_N: Floats, half: float, low: float, high: float) -> Floats:
+    """Of normal values: around the middle of a reference interval, held within it, and rounded."""
+    below_N, above_N = values_N - half, values_N + half
+    inside_N = (above_N >= low) & (below_N <= high)
+    if low == high:
+        return inside_N.astype(np.float64)
+    middle, spread = (low + high) / 2, (high - low) / SPREAD
+    lower_N = np.where(below_N <= low, -np.inf, (below_N - middle) / spread)
+    upper_N = np.where(above_N >= high, np.inf, (above_N - middle) / spread)
+    return np.where(inside_N, _between(lower_N, np.maximum(upper_N, lower_N)), 0.0)
+
+
+def _between(lower_N: Floats, upper_N: Floats) -> Floats:
+    """The mass of the normal distribution between two of its values: from the nearer tail, which loses nothing."""
+    turned_N: NDArray[np.bool_] = lower_N + upper_N < 0
+    near_N, far_N = np.where(turned_N, -upper_N, lower_N), np.where(turned_N, -lower_N, upper_N)
+    found: Floats = (_tail(near_N) - _tail(far_N)).astype(np.float64)
+    return found

@@ -1,0 +1,151 @@
+"""The posterior is that of the generator: a distribution, what enumeration of a tiny library gives, and calibrated."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from azr_gym import BadArgument
+from azr_gym.clinical.criteria import Floats
+from azr_gym.clinical.engine import Engine, shared
+from azr_gym.clinical.generate import Generator
+from azr_gym.clinical.library import knowledge, read
+from azr_gym.clinical.posterior import Posterior
+from azr_gym.clinical.room import WEIGHTS
+
+CHEST = ("nstemi", "acute_pericarditis", "pulmonary_embolism", "gord", "pneumothorax", "community_acquired_pneumonia")
+TINY = """
+[[source]]
+id = "book"
+citation = "A book"
+year = 2020
+
+[[analyte]]
+id = "sugar"
+name = "Sugar"
+unit = "g"
+reference = [1, 2]
+limits = [0, 9]
+source = "book"
+{findings}
+[[measured]]
+id = "sweat"
+when = "sugar > 4"
+source = "book"
+{conditions}
+"""
+FINDINGS = {"thirst": 0.1, "drought": 0.05, "cramp": 0.2, "sweat": 0.02}
+PRESENTS = {
+    "one": ("common", {"thirst": 0.5, "drought": 0.3}, [3, 6]),
+    "two": ("rare", {"cramp": 0.6, "sweat": 0.4}, None),
+    "three": ("very_common", {"drought": 0.7}, [2, 5]),
+}
+
+
+@functools.cache
+def whole() -> Posterior:
+    return Posterior(Generator(shared()))
+
+
+@given(st.integers(0, 2**32), st.sampled_from(sorted(knowledge().conditions)), st.booleans())
+@settings(max_examples=15)
+def test_it_is_a_distribution(seed: int, condition: str, everything: bool) -> None:
+    rng = np.random.default_rng(seed)
+    facts = whole().generator.sample(rng, condition, 5, whole=everything)
+    share_NC = whole()(facts)
+    assert share_NC.shape == (5, len(knowledge().conditions))
+    assert (share_NC >= 0).all()
+    assert np.allclose(share_NC.sum(1), 1)
+    assert (share_NC[:, whole().conditions.index(condition)] > 0).all()
+
+
+def tiny(folder: Path) -> Generator:
+    findings = "".join(
+        f'[[finding]]\nid = "{name}"\nname = "{name}"\nkind = "sign"\nbackground = {share}\n'
+        + ('implies = ["thirst"]\n' if name == "drought" else "")
+        for name, share in FINDINGS.items()
+    )
+    conditions = "".join(
+        f'[[condition]]\nid = "{name}"\nname = "{name}"\nsystem = "renal"\nicd10cm = "E11.9"\nacuity = 4\n'
+        f'tier = "{tier}"\npresents = {{ {", ".join(f"{key} = {value}" for key, value in presents.items())} }}\n'
+        + (f"labs = {{ sugar = {ends} }}\n" if ends else "")
+        + '[[condition.rule]]\nwhen = "thirst"\ncertainty = "definite"\nsource = "book"\nseen = "https://example.org"\n'
+        for name, (tier, presents, ends) in PRESENTS.items()
+    )
+    path = folder / "tiny.toml"
+    path.write_text(TINY.format(findings=findings, conditions=conditions))
+    return Generator(Engine(read([path])))
+
+
+def by_enumeration(facts: dict[str, float]) -> dict[str, float]:
+    """Sums over everything that the findings could be of themselves, in the words of the model."""
+    share = {}
+    for name, (tier, presents, _) in PRESENTS.items():
+        total = 0.0
+        for own in itertools.product((0, 1), repeat=len(FINDINGS)):
+            draws = dict(zip(FINDINGS, own, strict=True))
+            there = {**draws, "thirst": max(draws["thirst"], draws["drought"])}
+            if all(there[one] == value for one, value in facts.items()):
+                odds = [presents.get(one, FINDINGS[one]) for one in FINDINGS]
+                total += math.prod([odd if draw else 1 - odd for odd, draw in zip(odds, own, strict=True)])
+        share[name] = WEIGHTS[tier] * total
+    return {name: value / sum(share.values()) for name, value in share.items()}
+
+
+def test_it_is_what_enumeration_gives(tmp_path: Path) -> None:
+    posterior = Posterior(tiny(tmp_path))
+    for values in itertools.product((None, 0.0, 1.0), repeat=len(FINDINGS)):
+        facts = {name: value for name, value in zip(FINDINGS, values, strict=True) if value is not None}
+        if facts and not (facts.get("drought") == 1.0 and facts.get("thirst") == 0.0):  # nobody has that
+            found = posterior({name: np.array([value]) for name, value in facts.items()})[0]
+            assert dict(zip(posterior.conditions, found, strict=True)) == pytest.approx(by_enumeration(facts))
+
+
+def test_a_value_counts_by_how_often_it_is_drawn(tmp_path: Path) -> None:
+    """The masses of values are the frequencies of a hundred thousand draws."""
+    generator = tiny(tmp_path)
+    posterior, rng = Posterior(generator), np.random.default_rng(0)
+    grid = np.round(np.arange(0, 9.05, 0.1), 1)
+    often = []
+    for name in posterior.conditions:
+        drawn = generator.sample(rng, name, 100_000, whole=True)["sugar"]
+        often.append(WEIGHTS[PRESENTS[name][0]] * (np.histogram(drawn, np.append(grid, 9.1) - 0.05)[0] / len(drawn)))
+    common = np.sum(often, 0) > 0.3
+    wanted = np.array(often)[:, common] / np.sum(often, 0)[common]
+    assert common.sum() > 25
+    assert np.allclose(posterior({"sugar": grid[common]}), wanted.T, atol=0.03)
+
+
+@pytest.mark.parametrize("shown", [1.0, 0.05])
+def test_it_is_calibrated(shown: float) -> None:
+    """Of patients who are drawn as the prior says, the posterior of what each has is as it expects of itself."""
+    generator = Generator(shared())
+    posterior = Posterior(generator, CHEST)
+    rng, share = np.random.default_rng(1), np.exp(posterior.prior_C)
+    of_truth, expected = [], []
+    for place, condition in enumerate(posterior.conditions):
+        facts = generator.sample(rng, condition, max(20, int(600 * share[place])), whole=True)
+        shown_facts: dict[str, Floats] = {
+            name: np.where(rng.random(len(column)) < shown, column, np.nan) for name, column in facts.items()
+        }
+        share_NC = posterior(shown_facts)
+        weight = share[place] / len(share_NC)
+        of_truth.append(weight * share_NC[:, place].sum())
+        expected.append(weight * (share_NC**2).sum())
+    assert sum(of_truth) == pytest.approx(sum(expected), abs=0.04)
+    assert sum(of_truth) > 0.9 if shown == 1.0 else sum(of_truth) > 0.3
+
+
+def test_what_nobody_can_have_leaves_the_prior(tmp_path: Path) -> None:
+    posterior = Posterior(tiny(tmp_path))
+    found = posterior({"age": np.array([3.0])})
+    assert np.allclose(found, np.exp(posterior.prior_C))
+    with pytest.raises(BadArgument, match="no condition"):
+        Posterior(posterior.generator, ["four"])
