@@ -6,8 +6,9 @@ others. Where all is known it is exact, but for what is said here:
 
 - The engine's acceptance of a patient is left out, and so is why something is unknown.
 - Two findings that are there, and may both follow from a third of which nothing is known, count as independent.
-- A finding that a value may decide has its own share where that value is unknown, or leaves it open: an even one, where
-  the condition sets the value and does not name the finding.
+- A finding that a value may decide has its own share where that value is unknown, or leaves it open.
+- So where little is known of a patient what they have may count as impossible: of 5% of those of whom one fact in
+  twenty is known.
 - A value that is computed from one that is unknown, and that a condition sets, counts evenly over its limits there.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
   and direct bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Bools, Floats
-from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, settles
+from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic
 from azr_gym.clinical.latent import FOLLOWS, HELD
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range
 from azr_gym.clinical.room import WEIGHTS
@@ -66,11 +67,6 @@ class Posterior:
         tiers_C = np.array([WEIGHTS[known.conditions[one].tier] for one in self.conditions])
         self.prior_C = np.log(tiers_C / tiers_C.sum())
         self.share_CF = np.array([one.share_F for one in self.forms])
-        for reading in known.readings:
-            place = generator.place[reading.record.id]
-            for number, one in enumerate(self.forms):
-                if settles(reading, one.labs) and not one.named_F[place]:
-                    self.share_CF[number, place] = 0.5
         self.implying: dict[int, list[int]] = {}
         for place, others in generator.implied:
             for other in others:
