@@ -49,7 +49,7 @@ class Parsed:
     question: str = ""
 
 
-def parse_case(text: str, known: Library | None = None) -> Parsed:
+def parse_case(text: str, known: Library | None = None, part: bool = False) -> Parsed:
     """Read a patient from a text.
 
     The notation of `prompts.compact` is read too: "65 F", "+ chest_pain, dyspnoea", "- fever", "troponin_i 0.8".
@@ -57,14 +57,18 @@ def parse_case(text: str, known: Library | None = None) -> Parsed:
     Args:
         text: whatever somebody wrote.
         known: the library whose names count.
+        part: the rest of the patient is known: who it is may be left out, and nothing is taken to be so that the text
+            does not say. A part may be empty.
     """
-    known = known or knowledge()
+    reader = Reader(known or knowledge(), part)
     if (short := COMPACT.match(text)) is not None:
-        return Reader(known).compact(short, text[short.end() :])
+        return reader.compact(short, text[short.end() :])
     data = json_object(text)
-    if not isinstance(data, dict):
-        return Parsed(trouble=Trouble.NO_JSON, reason="there is no JSON object: write the patient as one")
-    return Reader(known).read(data)
+    if isinstance(data, dict):
+        return reader.read(data)
+    if part:
+        return reader.compact(None, text[:MAX_CHARS])
+    return Parsed(trouble=Trouble.NO_JSON, reason="there is no JSON object: write the patient as one")
 
 
 def json_object(text: str) -> Any:
@@ -113,10 +117,10 @@ MEASURED = re.compile(r"\s*(.+?)\s*[:=\s]\s*([<>~]?\s*\.?\d.*)", re.DOTALL)  # "
 
 
 class Reader:
-    """Fills the facts of one patient."""
+    """Fills the facts of one patient, or of a part of one."""
 
-    def __init__(self, known: Library) -> None:
-        self.facts, self.notes, self.known = dict[str, float](), list[str](), known
+    def __init__(self, known: Library, part: bool = False) -> None:
+        self.facts, self.notes, self.known, self.part = dict[str, float](), list[str](), known, part
         self.analytes, self.findings = known.names["analyte"], known.names["finding"]  # the id of every name
         self.trouble: tuple[Trouble, str] | None = None
         self.question = ""
@@ -124,20 +128,23 @@ class Reader:
     def read(self, data: Mapping[str, Any]) -> Parsed:
         """What stands in a table, with everything that was put before."""
         self.table(data)
-        person = AGE in self.facts and FEMALE in self.facts
-        self.facts.setdefault(PREGNANT, 0.0)  # whoever is pregnant is said to be
-        if self.trouble is None and not person:
-            self.trouble = (Trouble.NO_PERSON, 'age and sex are missing: write "age": 54, "sex": "F"')
+        if not self.part:
+            person = AGE in self.facts and FEMALE in self.facts
+            self.facts.setdefault(PREGNANT, 0.0)  # whoever is pregnant is said to be
+            if self.trouble is None and not person:
+                self.trouble = (Trouble.NO_PERSON, 'age and sex are missing: write "age": 54, "sex": "F"')
         facts = MappingProxyType(dict(sorted(self.facts.items())))
         trouble, reason = self.trouble or (None, "")
         return Parsed(facts, tuple(self.notes), trouble, reason, self.question[:500])
 
-    def compact(self, person: re.Match[str], rest: str) -> Parsed:
+    def compact(self, person: re.Match[str] | None, rest: str) -> Parsed:
         """The compact notation: who it is, and the lines after that."""
-        self.age(person[1])
-        self.sex(person[2])
-        self.put(PREGNANT, float(person[3] is not None))
-        for line in rest.split("\n"):
+        if person is not None:
+            self.age(person[1])
+            self.sex(person[2])
+            if person[3]:
+                self.put(PREGNANT, 1.0)
+        for line in map(str.strip, rest.split("\n")):
             sign, body = line[:1], line[1:] if line[:1] in "+-" else line
             for part in filter(None, map(str.strip, body.split(","))):
                 name, _, value = part.partition(" ")

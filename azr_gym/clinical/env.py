@@ -36,11 +36,11 @@ class ClinicalCaseEnv(TaskEnv):
     | mode | given | wanted | right when |
     |---|---|---|---|
     | `deduction` | a patient | the diagnosis | the engine says the same |
-    | `abduction` | a diagnosis and a part of a patient | a whole patient | the part is in it, and the engine says so |
+    | `abduction` | a diagnosis and a part of a patient | what is to be added | the engine says so of the whole |
     | `induction` | five patients, each labelled true or false by a hidden rule | the rule | it labels five others so |
 
     In abduction facts were taken out of a patient until the engine no longer said the diagnosis. Any patient is right
-    who could be and has what was given as it was given.
+    who could be. What was given stays as it was given: an answer need not repeat it, and is wrong where it changes it.
 
     In induction the ten patients have both labels in either half, and nothing that the rule looks at is unknown. The
     rule is a part of a criterion of the knowledge files, some of its thresholds moved. An answer is a rule in the same

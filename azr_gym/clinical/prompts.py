@@ -28,6 +28,7 @@ UNREADABLE = "no single diagnosis could be read: name one condition"
 CONTRADICTION = "two answers that differ: give one"
 NO_PATIENT = "no patient could be read: {}"
 CHANGED = "the patient is another one: {} must stay as it was given"
+NOTHING_ADDED = "nothing is added to the patient: write the findings and values that make the diagnosis certain"
 OTHER = {
     Verdict.NO_DIAGNOSIS: "that patient has nothing",
     Verdict.INSUFFICIENT: "what is known of that patient does not settle it",
@@ -157,17 +158,18 @@ def solve(known: Library, task: ClinicalTask, style: PromptStyle) -> str:
     name = known.conditions[task.condition].name
     return (
         f"Here is a part of a patient's chart.\n\n{chart(known, facts)}\n\nThe patient was diagnosed with: {name}.\n\n"
-        "Write a whole patient with that diagnosis: everything above as it stands, and whatever else makes the "
-        "diagnosis certain. Any such patient is right who could exist. Think it through first if you like; then put a "
-        f"JSON object between <answer> and </answer>.\n\n{FORM}"
+        "Write what else is found in the patient, so that the diagnosis is certain. What stands above stays as it is, "
+        "and need not be repeated. Any such patient is right who could exist. Think it through first if you like; then "
+        "put what you add as a JSON object between <answer> and </answer>.\n\n"
+        f"The JSON object has, as needed, {FIELDS}"
     )
 
 
-FORM = (
-    'The JSON object has "age", "sex" ("F" or "M"), and as needed "pregnant", "symptoms", "signs", "history", '
-    '"medications", "ecg", "imaging", "tests" (lists of words; "no ..." for what is absent), "vitals" and "labs" '
-    "(values with units).\n"
+FIELDS = (
+    '"symptoms", "signs", "history", "medications", "ecg", "imaging", "tests" (lists of words; "no ..." for what is '
+    'absent), "vitals" and "labs" (values with units).\n'
 )
+FORM = f'The JSON object has "age", "sex" ("F" or "M"), and as needed "pregnant", {FIELDS}'
 
 
 def work_up(
@@ -312,13 +314,18 @@ def answer(known: Library, task: ClinicalTask, style: PromptStyle, verb: str = "
     if task.mode is Mode.DEDUCTION:
         said = task.condition if style is PromptStyle.COMPACT else known.conditions[task.condition].name
         return f"{verb}{said}" if style is PromptStyle.COMPACT else f"<answer>{verb}{said}</answer>"
-    return patient(known, task.whole, style)
+    added = dict(task.removed)
+    return "\n".join(_marks(known, added)) if style is PromptStyle.COMPACT else _tagged(known, added)
 
 
 def patient(known: Library, facts: Mapping[str, float], style: PromptStyle) -> str:
     """A patient as a proposer would write it."""
     if style is PromptStyle.COMPACT:
         return compact(known, facts)
+    return _tagged(known, facts)
+
+
+def _tagged(known: Library, facts: Mapping[str, float]) -> str:
     return f"<answer>{json.dumps(_record(known, facts), ensure_ascii=False)}</answer>"
 
 
@@ -331,8 +338,8 @@ def inputs_proposal(known: Library, patients: Sequence[Facts], message: str, sty
 
 
 def _record(known: Library, facts: Mapping[str, float]) -> dict[str, object]:
-    """A patient as JSON data."""
-    data: dict[str, object] = {"age": facts[AGE], "sex": "F" if facts.get(FEMALE) else "M"}
+    """A patient as JSON data, or a part of one."""
+    data: dict[str, object] = {"age": facts[AGE], "sex": "F" if facts.get(FEMALE) else "M"} if AGE in facts else {}
     if facts.get(PREGNANT):
         data["pregnant"] = True
     lists: dict[str, list[str]] = {}

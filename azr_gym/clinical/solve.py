@@ -10,7 +10,7 @@ from azr_gym.clinical import prompts
 from azr_gym.clinical.case import Parsed, closed, parse_case
 from azr_gym.clinical.engine import Diagnosis, Engine
 from azr_gym.clinical.engine import Verdict as Engines
-from azr_gym.clinical.library import Level, Library
+from azr_gym.clinical.library import PREGNANT, Level, Library
 from azr_gym.clinical.match import Matcher
 from azr_gym.clinical.plausible import remarks
 from azr_gym.clinical.task import CaseTask, ClinicalTask, Mode
@@ -53,14 +53,22 @@ def _look(
 ) -> Verdict[ClinicalTask] | dict[str, float]:
     if task.mode is Mode.DEDUCTION:
         return _named(task, answer, matcher, credit)
-    parsed = read_patient(answer, known)
+    parsed = read_patient(answer, known, part=True)
     if parsed.trouble is not None:
         return Verdict(Outcome.MALFORMED, prompts.NO_PATIENT.format(parsed.reason))
-    facts = closed(parsed.facts, known)
-    for name, value in task.facts:
-        if not _same(known, name, value, facts.get(name)):
+    if not parsed.facts:
+        return Verdict(Outcome.MALFORMED, prompts.NOTHING_ADDED)
+    return completed(task, parsed.facts, known)
+
+
+def completed(task: CaseTask, said: Mapping[str, float], known: Library) -> Verdict[ClinicalTask] | dict[str, float]:
+    """The patient as it was given, with what an answer adds; the answer need not repeat what it was given."""
+    given = {PREGNANT: 0.0, **dict(task.facts)}  # whoever is pregnant is said to be
+    facts = closed({**said, **given}, known)
+    for name, value in given.items():
+        if facts[name] != value or not _same(known, name, value, said.get(name, value)):
             return Verdict(Outcome.WRONG, prompts.CHANGED.format(known.called(name)))
-    return facts
+    return facts if facts != closed(given, known) else Verdict(Outcome.WRONG, prompts.NOTHING_ADDED)
 
 
 def _named(task: CaseTask, answer: str, matcher: Matcher, credit: Credit) -> Verdict[ClinicalTask]:
@@ -79,19 +87,17 @@ def diagnosed(task: CaseTask, condition: str, matcher: Matcher, credit: Credit) 
     return Verdict(Outcome.WRONG, prompts.WRONG, correctness=0.5 if general else 0.0)
 
 
-def read_patient(answer: str, known: Library) -> Parsed:
-    """The patient of an answer: in tags, in a fence, or bare."""
+def read_patient(answer: str, known: Library, part: bool = False) -> Parsed:
+    """The patient of an answer, or the part of one: in tags, in a fence, or bare."""
     said = texts.spoken(answer) or ""
-    for part in (*texts.tagged(said), *(block.body for block in texts.blocks(said))):
-        parsed = parse_case(part, known)
+    for piece in (*texts.tagged(said), *(block.body for block in texts.blocks(said))):
+        parsed = parse_case(piece, known, part)
         if parsed.trouble is None:
             return parsed
-    return parse_case(said, known)
+    return parse_case(said, known, part)
 
 
-def _same(known: Library, name: str, wanted: float, given: float | None) -> bool:
-    if given is None:
-        return False
+def _same(known: Library, name: str, wanted: float, given: float) -> bool:
     places = known.analytes[name].decimals if name in known.analytes else 1
     slack = TOLERANCE * 10.0**-places if name not in known.findings else 0.0
     return abs(given - wanted) <= slack
