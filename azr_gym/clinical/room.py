@@ -24,7 +24,8 @@ from azr_gym.roles import PromptStyle, Role, Split, choose
 from azr_gym.room import Brief, Room, Verdict
 
 WEIGHTS = {"very_common": 30.0, "common": 10.0, "uncommon": 3.0, "rare": 1.0, "very_rare": 0.3}  # per 1,000 (design)
-TRIES = 20  # at a proposal for a rule
+TRIES, MANY = 20, 500  # at a proposal for a rule, or a rule of a condition; at any rule
+NO_RULES = "hardly any rule of split {} comes of these conditions: name more of them, or none"
 LEVELS = {  # of the patients of each split; the first where none is named, or, of split="ood", either
     Split.TRAIN: (Difficulty.TYPICAL, Difficulty.DISTRACTORS, Difficulty.MISSING),
     Split.TEST: (Difficulty.TYPICAL, Difficulty.DISTRACTORS, Difficulty.MISSING),
@@ -118,20 +119,23 @@ class ClinicalRoom(Room[ClinicalTask]):
         return levels or LEVELS[split][: 2 if split is Split.OOD else 1]
 
     def _rule_task(self, rng: np.random.Generator, split: Split) -> InductionTask:
-        while True:
+        for _ in range(MANY):
             rule = self._rule(rng, split)
             pairs = _rulebook().pairs(rng, rule)
             if pairs is not None:
                 return InductionTask(rule.text, pairs)
+        raise BadArgument(NO_RULES.format(split))
 
     def _rule(self, rng: np.random.Generator, split: Split, condition: str | None = None) -> Rule:
-        """A rule of a split; of a condition that is drawn first, where none is given."""
+        """A rule of a split; of a condition that is drawn first, where none is given, or where that one has no such."""
         ids, share = _share(self.conditions)
         draw = _rulebook().join if split is Split.OOD else _rulebook().draw
-        while True:
-            rule = draw(rng, condition or ids[int(rng.choice(len(ids), p=share))])
+        for attempt in range(MANY):
+            given = condition if attempt < TRIES else None
+            rule = draw(rng, given or ids[int(rng.choice(len(ids), p=share))])
             if rule is not None and (split is Split.OOD or rule.held_out == (split is Split.TEST)):
                 return rule
+        raise BadArgument(NO_RULES.format(split))
 
     def _is_of(self, split: Split, condition: str, facts: dict[str, float]) -> bool:
         task = CaseTask(Mode.DEDUCTION, frozen(facts), condition)
@@ -212,7 +216,7 @@ class ClinicalRoom(Room[ClinicalTask]):
         """Deduction, abduction: references. Induction: a rule: a task's of the pool, or one of its diagnosis."""
         if mode is not Mode.INDUCTION:
             return super().brief(rng, mode, pool, references)
-        task = pool.sample(rng, 1)[0] if pool is not None and len(pool) else None
+        task = self.check(pool.sample(rng, 1)[0]) if pool is not None and len(pool) else None
         if isinstance(task, InductionTask):
             return Brief(mode, subject=task.rule, pool=pool)
         condition = task.condition if isinstance(task, CaseTask) else None

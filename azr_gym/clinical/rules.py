@@ -189,9 +189,9 @@ class Rulebook:
 
     def __init__(self, known: Library) -> None:
         self.known = known
-        self.read = functools.lru_cache(maxsize=8192)(self._read)  # rollouts repeat themselves
-        self.labels = functools.lru_cache(maxsize=8192)(self._labels)
-        self._columns = functools.lru_cache(maxsize=1024)(self._columns_of)  # a task is answered by many rollouts
+        self._known_rule = functools.lru_cache(maxsize=8192)(self._read)  # rollouts repeat themselves
+        self.labels = functools.lru_cache(maxsize=2048)(self._labels)
+        self._columns = functools.lru_cache(maxsize=512)(self._columns_of)  # a task is answered by many rollouts
         self._criteria: dict[str, list[str]] = {}  # of each condition
         for check in known.checks:
             self._criteria.setdefault(check.condition.id, []).append(" ".join(check.criterion.text.split()))
@@ -200,10 +200,13 @@ class Rulebook:
             for name in (*one.presents, *one.labs):
                 self._having.setdefault(name, []).append(one.id)
 
-    def _read(self, text: str) -> Rule | None:
+    def read(self, text: str) -> Rule | None:
         """A rule from a text; None where it is none, or beyond what a rule may be."""
-        if not text.strip() or len(text) > MAX_RULE_CHARS or "</" in text:  # a tag: the parser is slow to refuse it
+        if len(text) > MAX_RULE_CHARS or "</" in text:  # a tag: the parser is slow to refuse it
             return None
+        return self._known_rule(text)
+
+    def _read(self, text: str) -> Rule | None:
         try:
             tree = quiet.parse(" ".join(text.split()), "eval")
             if not isinstance(tree, ast.Expression) or not all(map(_small, ast.walk(tree))):

@@ -285,6 +285,19 @@ def test_a_rule_to_propose_for_is_one_of_the_pool_or_of_a_diagnosis_there() -> N
     assert all(BOOK.read(one).criterion.names <= criteria for one in said)  # type: ignore[union-attr]
 
 
+def test_conditions_without_a_rule_to_draw_are_told_so() -> None:
+    made, told = list[Any](), list[str]()
+    for condition in list(knowledge().conditions)[::40]:
+        for split in (Split.TRAIN, Split.TEST):
+            try:
+                made.append(ClinicalRoom(conditions=[condition]).make(np.random.default_rng(0), Mode.INDUCTION, split))
+            except BadArgument as error:
+                told.append(str(error))
+    assert len(made) > 10
+    assert told
+    assert all("name more of them" in one for one in told)
+
+
 def test_batched_is_single() -> None:
     options: dict[str, Any] = {"mode": ("induction", "deduction"), "autoreset_mode": "Disabled"}
     envs: Any = gym.make_vec("ClinicalCase-v0", num_envs=5, **options)
