@@ -36,7 +36,7 @@ from azr_gym.clinical import baselines
 from azr_gym.clinical.baselines import Score, evaluate
 from azr_gym.interop.sb3 import make_vec_env
 
-PATIENTS = 2000  # of the test split, for each row of the table
+ENVS, STEPS = 32, 128  # of a rollout
 PARTS = 6  # of the training, with a score after each
 
 
@@ -45,28 +45,35 @@ def learned(model: MaskablePPO) -> baselines.Policy:
     return lambda observed, masks: model.predict(observed, action_masks=masks, deterministic=True)[0]
 
 
-def train(complaint: str, timesteps: int, seed: int, curve: list[dict[str, Any]]) -> MaskablePPO:
+def train(options: dict[str, Any], timesteps: int, seed: int, curve: list[dict[str, Any]]) -> MaskablePPO:
     """PPO with masks; after each part its score is added to the curve."""
-    envs = make_vec_env("ClinicalCaseTabular-v0", 32, seed=1000 * seed, complaint=complaint)
+    envs = make_vec_env("ClinicalCaseTabular-v0", ENVS, seed=1000 * seed, complaint=options["complaint"])
     model = MaskablePPO(
-        "MultiInputPolicy", envs, n_steps=128, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=1.0,
+        "MultiInputPolicy", envs, n_steps=STEPS, batch_size=256, n_epochs=10, learning_rate=1e-3, gamma=1.0,
         ent_coef=0.01, policy_kwargs={"net_arch": [128, 128]}, seed=seed, device="cpu",
     )  # fmt: skip
     started = time.perf_counter()
-    for _ in range(PARTS):
-        model.learn(max(1, timesteps // PARTS - 32 * 128 + 1), reset_num_timesteps=False)  # whole rollouts, and no more
-        score = evaluate(learned(model), PATIENTS, complaint=complaint, split="test")
+    rollouts = max(1, timesteps // (ENVS * STEPS))
+    for _ in range(parts := min(PARTS, rollouts)):
+        model.learn(rollouts // parts * ENVS * STEPS, reset_num_timesteps=False)
+        score = evaluate(learned(model), **options)
         curve.append(
             {"steps": model.num_timesteps, "seconds": round(time.perf_counter() - started, 1), **asdict(score)}
         )
     return model
 
 
-def main(complaint: str = "chest_pain", timesteps: int = 300_000, seed: int = 0, json_file: Path | None = None) -> None:
+def main(
+    complaint: str = "chest_pain",
+    timesteps: int = 300_000,
+    patients: int = 2000,
+    seed: int = 0,
+    json_file: Path | None = None,
+) -> None:
     """Train, measure everybody on the same patients, print, and write."""
     torch.set_num_threads(1)
     console = Console()
-    options: dict[str, Any] = {"episodes": PATIENTS, "complaint": complaint, "split": "test"}
+    options: dict[str, Any] = {"episodes": patients, "complaint": complaint, "split": "test"}
     with console.status("baselines"):
         scores: dict[str, Score] = {
             "random": evaluate(baselines.random(np.random.default_rng(seed)), **options),
@@ -76,10 +83,10 @@ def main(complaint: str = "chest_pain", timesteps: int = 300_000, seed: int = 0,
         }
     curve: list[dict[str, Any]] = []
     with console.status("learning"):
-        model = train(complaint, timesteps, seed, curve)
+        model = train(options, timesteps, seed, curve)
     scores["MaskablePPO"] = evaluate(learned(model), **options)
     table = Table(
-        "", "right", "urgent, missed", "orders", "cost", "reward", title=f"{complaint}, {PATIENTS:,} patients"
+        "", "right", "urgent, missed", "orders", "cost", "reward", title=f"{complaint}, {patients:,} patients"
     )
     for name, one in scores.items():
         table.add_row(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -411,3 +414,19 @@ def test_agents_of_stable_baselines3_run(name: str) -> None:
     assert model.num_timesteps >= 300
     action, _ = model.predict(make().reset(seed=0)[0], deterministic=True)
     assert 0 <= int(action) < len(make().form.actions)
+
+
+@pytest.mark.long
+def test_the_example_learns_and_records(tmp_path: Path) -> None:
+    pytest.importorskip("sb3_contrib", reason="no sb3-contrib: the example can not run")
+    path, script = tmp_path / "scores.json", Path(__file__).parents[2] / "examples" / "sb3_clinical.py"
+    command = [sys.executable, str(script), "--json-file", str(path), "--patients", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(path.read_text())
+    assert record["timesteps"] <= 300_000
+    assert [one["steps"] for one in record["curve"]] == sorted(one["steps"] for one in record["curve"])
+    assert {one["episodes"] for one in record["scores"].values()} == {1000}
+    assert record["scores"]["random"]["accuracy"] < 0.1
+    assert 0.8 <= record["scores"]["MaskablePPO"]["accuracy"]
+    assert "MaskablePPO" in done.stdout
