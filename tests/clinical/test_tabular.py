@@ -428,5 +428,5 @@ def test_the_example_learns_and_records(tmp_path: Path) -> None:
     assert [one["steps"] for one in record["curve"]] == sorted(one["steps"] for one in record["curve"])
     assert {one["episodes"] for one in record["scores"].values()} == {1000}
     assert record["scores"]["random"]["accuracy"] < 0.1
-    assert 0.8 <= record["scores"]["MaskablePPO"]["accuracy"]
+    assert record["scores"]["MaskablePPO"]["accuracy"] >= 0.8
     assert "MaskablePPO" in done.stdout
