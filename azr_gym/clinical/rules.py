@@ -330,6 +330,8 @@ class Rulebook:
         female_N = rng.random(CROWD) < (0.8 if PREGNANT in grounds else share)
         least = max((one.age[0] for one in looked), default=0)
         most = min((one.age[1] for one in looked), default=120)
+        if least > most:  # findings of children and of grown people: nobody has both
+            least, most = 0, 120
         ends = (max(least, ADULTS[0]), min(most, ADULTS[1]))
         age_N = rng.uniform(*(ends if ends[0] < ends[1] else (least, most)), CROWD)
         for cut in cuts:

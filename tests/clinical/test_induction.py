@@ -38,7 +38,7 @@ def test_the_contract_is_kept(role: str, style: str) -> None:
 
 def test_rules_of_two_organ_systems_are_out_of_the_ordinary() -> None:
     env: Any = gym.make("ClinicalCase-v0", mode="induction", split="ood")
-    for seed in range(10):
+    for seed in range(60):
         env.reset(seed=seed)
         rule = BOOK.read(env.unwrapped.episode.task.rule)
         assert rule is not None
@@ -119,6 +119,17 @@ def test_a_task_of_another_library_is_refused_before_it_is_played() -> None:
         InductionTask(
             RULE, tuple(((*((f"f{n}", 1.0) for n in range(MAX_FACTS_EACH + 1)),), lab) for _, lab in PATIENTS)
         )
+
+
+def test_findings_of_children_and_of_grown_people_stand_in_one_rule() -> None:
+    findings = knowledge().findings.values()
+    young = next(one.id for one in findings if one.age[1] <= 5)
+    old = next(one.id for one in findings if one.age[0] >= 12)
+    rule = BOOK.read(f"{young} or {old}")
+    assert rule is not None
+    pairs = BOOK.pairs(np.random.default_rng(0), rule)
+    assert pairs is not None
+    assert not any(dict(facts).get(young) and dict(facts).get(old) for facts, _ in pairs)
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
