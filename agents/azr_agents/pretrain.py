@@ -54,7 +54,7 @@ class Size:
 
 SIZES = {  # parameters with a vocabulary of 512
     "xs": Size(96, 3, 3, 256, 3e-3),  # 0.38 million
-    "s": Size(128, 4, 4, 384, 2e-3),  # 0.92 million
+    "s": Size(128, 4, 4, 384, 3e-3),  # 0.92 million
     "m": Size(256, 4, 4, 768, 1e-3),  # 3.5 million
     "l": Size(512, 6, 8, 1536, 6e-4),  # 21 million
 }
