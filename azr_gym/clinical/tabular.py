@@ -81,7 +81,8 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | `ordered` | `MultiBinary(P)` | which panels have been ordered |
     | `budget` | `Box(0, 1, (1,))` | what is left |
 
-    Boxes are float32. `env.unwrapped.form` names the columns (`analytes`, `findings`) and the `actions`.
+    Boxes are float32. `env.unwrapped.form` names the columns (`analytes`, `findings`) and the `actions`;
+    `gymnasium.wrappers.FlattenObservation` makes one vector of it.
 
     ## Actions
 
@@ -115,7 +116,8 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
 
     Patients are drawn in bulk when the first one is wanted, once in a process (some seconds), and a function of
     `patients` and `bank_seed` alone; the environment's own generator says who comes next. `gym.make_vec` gives the
-    same episodes batched.
+    same episodes batched: 1,024 at once play 1.4 million steps a second on one core of a busy machine, and 0.57 million
+    where `SAME_STEP` keeps the last observations (Gymnasium's CartPole: 4.5 million; `tests/bench/tabular.py`).
 
     ## Learning
 
