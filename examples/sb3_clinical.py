@@ -6,8 +6,8 @@ diagnoses, 24 panels. The upper reference knows how often each of 8,192 patients
     python examples/sb3_clinical.py
     python examples/sb3_clinical.py --complaint dyspnoea --json-file results.json
 
-Measured (seed 0, recorded in results/sb3_clinical.json; seed 1 ends at 91.2%): 46% after 49,152 steps, when it still answers at once, 86%
-after 147,456, and then
+Measured (seed 0, recorded in results/sb3_clinical.json; seed 1 ends at 91.2%): 46% after 49,152 steps, when it still
+answers at once, 86% after 147,456, and then
 
                              right  urgent, missed  orders  cost  reward
     random                    5.9%           40.8%     1.5   4.9  -0.194
