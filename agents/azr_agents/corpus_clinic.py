@@ -1,22 +1,26 @@
 """What a small base of the clinic reads: its generator's patients, worded as the room words its prompts.
 
-Every patient gives four examples, one for each role in each mode. Some answers think first, between think tags. In
-deduction: the values outside their reference interval, and the findings that the diagnosis rests on. In abduction: what
-is to be added. Each is easier to write than the answer, and makes the answer easier. Induction is not there yet.
+Every patient gives four examples, one for each role in deduction and abduction, and a rule is drawn beside it that
+gives two of induction. Some answers think first, between think tags: of a patient's facts that the diagnosis rests on,
+the values outside their reference interval and the findings that are there. In abduction these are the ones that are
+known already. It is easier to write than the answer, and makes the answer easier.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from azr_gym.clinical import prompts, propose
-from azr_gym.clinical.engine import Diagnosis, shared
-from azr_gym.clinical.generate import Generator
-from azr_gym.clinical.library import AGE, FEMALE, PERSON, Library
+from azr_gym.clinical.engine import shared
+from azr_gym.clinical.generate import Difficulty, Generator
+from azr_gym.clinical.library import FEMALE, PERSON, Library
 from azr_gym.clinical.room import WEIGHTS
-from azr_gym.clinical.task import CaseTask, Mode, frozen
+from azr_gym.clinical.rules import Rulebook
+from azr_gym.clinical.task import CaseTask, InductionTask, Mode, frozen
 from azr_gym.roles import PromptStyle, Role
 from azr_gym.room import Brief
 
@@ -24,10 +28,11 @@ from .corpus import Example
 from .tokenizer import THINK, THOUGHT
 
 COMPACT = PromptStyle.COMPACT
+LEVELS = (Difficulty.TYPICAL, Difficulty.TYPICAL, Difficulty.DISTRACTORS, Difficulty.MISSING)  # each equally often
 CONDITIONS = 4  # whose patients come mixed
 PATIENTS = 256  # drawn at once for a condition: the rules are judged in one call, which costs as much for a few
 FLATTENED = 0.5  # power of the conditions' weights: common ones come oftener, and the rarest still hundreds of times
-THOUGHT_SHARE = 0.3  # of the answers
+THOUGHT_SHARE = 0.3  # of the answers about patients
 MAX_REFERENCES = 2  # shown to a proposer, of other conditions than its own
 PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
 SPLIT = r"\n[+-] |\n|, | ?\d| ?[A-Z](?!\w)|\w+| ?[^\s\w]+| +"  # a name is one piece, whatever stands before it
@@ -40,54 +45,53 @@ def words() -> list[str]:
 
 
 def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
-    """Examples without end, of training patients only. A function of the generator's state.
+    """Examples without end, of training patients and rules only. A function of the generator's state.
 
     Args:
         rng: a numpy generator.
-        levels: nothing yet: this generator has none.
+        levels: of other environments: here patients of all `LEVELS` are mixed.
     """
-    generator = Generator(shared())
+    generator, book = Generator(shared()), Rulebook(shared().library)
     while True:
         tasks = _patients(rng, generator)
         found = generator.engine.diagnose([task.whole for task in tasks])
         hidden = propose.hide(tasks, found, generator.engine)
-        for place in rng.permutation(len(tasks)):
-            for example in _examples(rng, generator.library, tasks, hidden[place], found[place], int(place)):
+        for place in map(int, rng.permutation(len(tasks))):
+            proof = found[place].primary
+            assert proof is not None  # a task has a diagnosis
+            references = _references(rng, tasks, tasks[place].condition)
+            made = [
+                _solved(rng, book.known, tasks[place], proof.facts),
+                _proposed(book.known, tasks[place], references),
+            ]
+            if (part := hidden[place]) is not None:  # else who the patient is makes the diagnosis
+                references = _references(rng, tasks, part.condition)
+                made += [_solved(rng, book.known, part, proof.facts), _proposed(book.known, part, references)]
+            for example in [*made, *_ruled(rng, book)]:
                 if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:
                     yield example
 
 
+@functools.cache
+def _shares() -> tuple[list[str], NDArray[np.float64]]:
+    """Conditions, and how often each."""
+    known = shared().library.conditions
+    weights = np.array([WEIGHTS[one.tier] for one in known.values()]) ** FLATTENED
+    return [*known], weights / weights.sum()
+
+
 def _patients(rng: np.random.Generator, generator: Generator) -> list[CaseTask]:
     """Training patients of a few conditions, as tasks of deduction."""
-    known = generator.library.conditions
-    weights = np.array([WEIGHTS[one.tier] for one in known.values()]) ** FLATTENED
     tasks = []
-    for condition in rng.choice([*known], CONDITIONS, replace=False, p=weights / weights.sum()):
-        drawn = generator.draw(rng, str(condition), PATIENTS)
-        names, values_MN = np.array([*drawn.facts]), np.stack([*drawn.facts.values()])
-        for place in np.flatnonzero(drawn.kept_N):
-            known_M = ~np.isnan(values_MN[:, place])
-            facts = dict(zip(names[known_M].tolist(), values_MN[known_M, place].tolist(), strict=True))
-            task = CaseTask(Mode.DEDUCTION, frozen(facts), str(condition))
-            if not propose.held_out(task, generator.library):
-                tasks.append(task)
+    ids, share = _shares()
+    for condition in map(str, rng.choice(ids, CONDITIONS, replace=False, p=share)):
+        level = LEVELS[int(rng.integers(len(LEVELS)))]
+        drawn = generator.draw(rng, condition, PATIENTS, level)
+        patients = [drawn.patient(int(place)) for place in np.flatnonzero(drawn.kept_N)]
+        kept = generator.less(rng, patients) if level is Difficulty.MISSING else patients
+        some = (CaseTask(Mode.DEDUCTION, frozen(facts), condition) for facts in kept if facts is not None)
+        tasks += [task for task in some if not propose.held_out(task, generator.library)]
     return tasks
-
-
-def _examples(
-    rng: np.random.Generator,
-    known: Library,
-    tasks: Sequence[CaseTask],
-    hidden: CaseTask | None,
-    found: Diagnosis,
-    place: int,
-) -> Iterator[Example]:
-    task = tasks[place]
-    yield _solved(known, task, _grounds(known, found) if rng.random() < THOUGHT_SHARE else "")
-    yield _proposed(known, task, _references(rng, tasks, task.condition))
-    if hidden is not None:  # else who the patient is makes the diagnosis
-        yield _solved(known, hidden, _removed(known, hidden) if rng.random() < THOUGHT_SHARE else "")
-        yield _proposed(known, hidden, _references(rng, tasks, task.condition))
 
 
 def _references(rng: np.random.Generator, tasks: Sequence[CaseTask], condition: str) -> tuple[CaseTask, ...]:
@@ -96,8 +100,10 @@ def _references(rng: np.random.Generator, tasks: Sequence[CaseTask], condition: 
     return tuple(dict.fromkeys(one for one in some if one.condition != condition))
 
 
-def _solved(known: Library, task: CaseTask, thought: str) -> Example:
-    thinking = f"{THINK}{thought}{THOUGHT}" if thought else ""
+def _solved(rng: np.random.Generator, known: Library, task: CaseTask, proof: Mapping[str, float]) -> Example:
+    shown = dict(task.facts)
+    thought = _grounds(known, {name: value for name, value in proof.items() if name in shown}, shown)
+    thinking = f"{THINK}{thought}{THOUGHT}" if thought and rng.random() < THOUGHT_SHARE else ""
     answer = f"{thinking} {prompts.answer(known, task, COMPACT)}"
     return Example(Role.SOLVE, task.mode, prompts.solve(known, task, COMPACT), answer)
 
@@ -107,21 +113,35 @@ def _proposed(known: Library, task: CaseTask, references: tuple[CaseTask, ...]) 
     return Example(Role.PROPOSE, task.mode, asked, prompts.patient(known, task.whole, COMPACT))
 
 
-def _grounds(known: Library, found: Diagnosis) -> str:
-    """The values outside their reference interval, and the findings that are there, of those that a proof looks at."""
-    assert found.primary is not None
-    facts = found.primary.facts
-    there = [name for name, value in facts.items() if name in known.findings and name not in PERSON and value]
-    marks = {name: _mark(known, name, facts) for name in facts if name in known.analytes}
+def _grounds(known: Library, proof: Mapping[str, float], shown: Mapping[str, float]) -> str:
+    """What a proof looks at: the values outside their reference interval, and the findings that are there."""
+    there = [name for name, value in proof.items() if name in known.findings and name not in PERSON and value]
+    marks = {name: _mark(known, name, proof[name], bool(shown.get(FEMALE))) for name in proof if name in known.analytes}
     lines = [", ".join(f"{name}{mark}" for name, mark in marks.items() if mark), ", ".join(there)]
     return "\n".join(line for line in lines if line)
 
 
-def _mark(known: Library, name: str, facts: Mapping[str, float]) -> str:
-    low, high = known.analytes[name].interval(bool(facts.get(FEMALE)))
-    return "<" if facts[name] < low else ">" if facts[name] > high else ""
+def _mark(known: Library, name: str, value: float, female: bool) -> str:
+    low, high = known.analytes[name].interval(female)
+    return "<" if value < low else ">" if value > high else ""
 
 
-def _removed(known: Library, task: CaseTask) -> str:
-    """What is to be added, in the lines of the compact notation."""
-    return prompts.compact(known, {AGE: 0.0, **dict(task.removed)}).partition("\n")[2]
+def _ruled(rng: np.random.Generator, book: Rulebook) -> Iterator[Example]:
+    """A rule that is to be found, and patients that are invented for it."""
+    task = _rule(rng, book)
+    answer = f" {prompts.answer(book.known, task, COMPACT)}"
+    yield Example(Role.SOLVE, task.mode, prompts.solve(book.known, task, COMPACT), answer)
+    asked = prompts.propose(book.known, Brief(task.mode, subject=task.rule), COMPACT)
+    patients = [facts for facts, _ in task.pairs]
+    proposal = prompts.inputs_proposal(book.known, patients, prompts.ANY_HINT, COMPACT)
+    yield Example(Role.PROPOSE, task.mode, asked, proposal)
+
+
+def _rule(rng: np.random.Generator, book: Rulebook) -> InductionTask:
+    """A training rule with its patients; half of the tasks have a message."""
+    ids, share = _shares()
+    while True:
+        rule = book.draw(rng, ids[int(rng.choice(len(ids), p=share))])
+        pairs = book.pairs(rng, rule) if rule is not None and not rule.held_out else None
+        if rule is not None and pairs is not None:
+            return InductionTask(rule.text, pairs, prompts.ANY_HINT if rng.random() < 0.5 else "")

@@ -111,7 +111,7 @@ class ClinicalCaseEnv(TaskEnv):
 
     | `level` | of split | generated patients |
     |---|---|---|
-    | `"typical"` | train, test | have all that nine in ten patients with the condition have |
+    | `"typical"` | train, test | have all that nine in ten with the condition have; what bears on it is measured |
     | `"distractors"` | train, test | also more without a bearing on it: findings, normal values |
     | `"missing"` | train, test | most of what the diagnosis does not need is unknown |
     | `"atypical"` | ood | lack something that nine in ten have; the engine says the condition all the same |

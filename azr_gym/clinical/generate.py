@@ -35,12 +35,13 @@ from azr_gym.clinical.library import (
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
 UNUSUAL_DRAWS = 3  # the same, where many a condition can not be had so
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
-ASKED = 0.008  # share of the findings without a bearing on the condition that are looked for, and written down
+ASKED = 0.003  # share of the findings without a bearing on the condition that are looked for, and written down
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
 WEEKS = "gestational_weeks"  # the one value that only some have
 CHARACTERISTIC = 0.9  # a finding of so many of a condition's patients is one that the typical patient has
 DISTRACTED = 3.0  # times as common are findings without a bearing on the condition, where they are to distract
 PANELS = 3  # of normal values that are measured to distract
+VITALS = "vitals"  # the one panel that comes whole: of others the typical patient has what bears on the condition
 MISSING = 0.6  # share of the facts that the diagnosis does not need which are unknown, where facts are missing
 
 
@@ -202,7 +203,7 @@ class Generator:
             for place in np.flatnonzero(drawn.kept_N):
                 known: dict[str, float] | None = drawn.patient(int(place))
                 if difficulty is Difficulty.MISSING:
-                    known = self._less(rng, condition, drawn.patient(int(place)))
+                    [known] = self.less(rng, [drawn.patient(int(place))])
                 if known is not None and accept(known):
                     return known
         return None
@@ -237,8 +238,12 @@ class Generator:
             if name not in PERSON and share >= CHARACTERISTIC and name not in settled
         ]
         shares_F[characteristic] = 1.0
-        panels = {known.analytes[name].panel for name in labs if name in known.analytes} - {""}
-        measured = [one for one in known.analytes.values() if one.id in names or one.id in labs or one.panel in panels]
+        taken = any(known.analytes[name].panel == VITALS for name in labs if name in known.analytes)
+        measured = [
+            one
+            for one in known.analytes.values()
+            if one.id in names or one.id in labs or (taken and one.panel == VITALS)
+        ]
         fitted = [
             (reading, self.place[reading.record.id])
             for reading in known.readings
@@ -359,12 +364,18 @@ class Generator:
             if known
         }
 
-    def _less(self, rng: np.random.Generator, condition: str, facts: dict[str, float]) -> dict[str, float] | None:
-        """A patient of whom less is known, where the diagnosis stands."""
-        found = self.engine.diagnose([facts])[0]
-        needed = {*PERSON, AGE, *(found.primary.facts if found.primary is not None else ())}
-        less = {name: value for name, value in facts.items() if name in needed or rng.random() >= MISSING}
-        return less if self.engine.diagnose([less])[0].condition == condition else None
+    def less(self, rng: np.random.Generator, patients: Sequence[dict[str, float]]) -> list[dict[str, float] | None]:
+        """The same patients, of whom less is known; None where the diagnosis does not stand then."""
+        found = self.engine.diagnose(patients)
+        fewer = []
+        for facts, one in zip(patients, found, strict=True):
+            needed = {*PERSON, AGE, *(one.primary.facts if one.primary is not None else ())}
+            fewer.append({name: value for name, value in facts.items() if name in needed or rng.random() >= MISSING})
+        said = self.engine.conditions(fewer)
+        return [
+            facts if condition == one.condition else None
+            for facts, one, condition in zip(fewer, found, said, strict=True)
+        ]
 
 
 def settles(reading: Reading, labs: Mapping[str, Range]) -> bool:
