@@ -2,7 +2,7 @@
 
 `Plain` is transformers' own forward pass and takes any model. `Lean` takes models of the Llama family: it keeps the
 prompt's keys and values once for all its replies, and writes a reply's own in place, where transformers copies the
-whole cache for every token: about four times faster at a million parameters on a CPU. `Captured` is `Lean` in tensors
+whole cache for every token: about four times faster at a million parameters on a CPU. `Replayed` is `Lean` in tensors
 that never move, so that a step on a GPU is one CUDA graph. All give the same logits to rounding.
 """
 
@@ -17,7 +17,8 @@ from torch.nn import functional
 COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made smaller
 ROOM = 16  # places for tokens that are made at a time
 CAPTURE_FROM = 128  # rows: a graph takes as long to record as some hundred steps
-CAPTURES = 8  # graphs that are kept: each has its own keys and values
+CAPTURES = 24  # graphs that are kept: each has its own keys and values
+SHRINK = 4  # rows go on in a graph that has so many times fewer of them
 PROMPT_ROOM = 64  # places for a prompt in a graph are a multiple of it, so that graphs are used again
 LEAN = ("llama", "qwen2", "mistral")  # one decoder layer fits them all: RMSNorm, rotary positions, SwiGLU
 
@@ -57,13 +58,7 @@ def engine(
         return Plain(model, cache, logits_RV, there_PT, n, most)
     if captures is None or prompt_PT.device.type != "cuda" or len(logits_RV) < CAPTURE_FROM:
         return Lean(model, cache, logits_RV, there_PT, n, most)
-    key = (_power_of_two(len(prompt_PT)), n, _room_for(prompt_PT.shape[1]), most)
-    made = captures.pop(key, None) or Captured(model, *key)
-    while len(captures) >= CAPTURES:
-        del captures[next(iter(captures))]  # the one that was used longest ago
-    captures[key] = made
-    made.load(cache, logits_RV, there_PT)
-    return made
+    return Replayed(model, cache, logits_RV, there_PT, n, most, captures)
 
 
 def fits(model: Any) -> bool:
@@ -208,6 +203,41 @@ class Lean:
         self.cos_RSD, self.sin_RSD = self.cos_RSD[rows], self.sin_RSD[rows]
 
 
+class Replayed:
+    """`Lean` by CUDA graphs: one while most replies are on their way, and smaller ones for those that take longer."""
+
+    def __init__(
+        self, model: Any, cache: Any, logits_RV: Tensor, there_PT: Tensor, n: int, most: int, captures: Captures
+    ) -> None:
+        self.model, self.captures, self.logits_RV = model, captures, logits_RV
+        self.now = self._captured(len(there_PT), n, _room_for(there_PT.shape[1]), most)
+        self.now.load(cache, there_PT)
+
+    def _captured(self, prompts: int, n: int, room: int, most: int) -> Captured:
+        """A graph with room for that, a new one where there is none. It becomes the one that was used last."""
+        key = (_power_of_two(prompts), n, room, most)
+        made = self.captures.pop(key, None) or Captured(self.model, *key)
+        while len(self.captures) >= CAPTURES:
+            del self.captures[next(iter(self.captures))]  # the one that was used longest ago
+        self.captures[key] = made
+        return made
+
+    def step(self, token_R: Tensor) -> Tensor:
+        """See `Engine`. What it gives is overwritten by the next step."""
+        return self.now.step(token_R)
+
+    def smaller(self, going_R: Tensor) -> Tensor | None:
+        """See `Engine`."""
+        rows = going_R.nonzero()[:, 0]
+        return rows if SHRINK * max(CAPTURE_FROM, _power_of_two(len(rows))) <= len(self.now.token_R) else None
+
+    def keep(self, rows: Tensor) -> None:
+        """See `Engine`. Each row has a prompt of its own from here on."""
+        before = self.now
+        self.now = self._captured(max(CAPTURE_FROM, len(rows)), 1, before.bias_PT.shape[1], before.most)
+        self.now.go_on(before, rows)
+
+
 class Captured(Lean):
     """`Lean` in tensors that never move: what is loaded next is copied into them. On a GPU a step is one CUDA graph.
 
@@ -229,20 +259,35 @@ class Captured(Lean):
         self.next_RV = torch.zeros(rows, model.config.vocab_size, **kind)
         self.graph = self._record() if model.device.type == "cuda" else None
 
-    def load(self, cache: Any, logits_RV: Tensor, there_PT: Tensor) -> None:
+    def load(self, cache: Any, there_PT: Tensor) -> None:
         """Begin with other prompts, and with the weights as they are now."""
         prompts, skipped = len(there_PT), self.bias_PT.shape[1] - there_PT.shape[1]
         self.bias_PT.fill_(torch.finfo(self.bias_PT.dtype).min)
         self.bias_PT[:prompts, skipped:].masked_fill_(there_PT.bool(), 0.0)
         for (keys, values), layer in zip(self.prompt_PGTD, cache.layers, strict=True):
             keys[:prompts, :, skipped:], values[:prompts, :, skipped:] = layer.keys, layer.values
+        self.length_R[: prompts * self.shape[1]] = there_PT.sum(1).repeat_interleave(self.shape[1], 0)
+        self.at.zero_()
+        self._refresh()
+
+    def go_on(self, before: Captured, rows: Tensor) -> None:
+        """Take over some rows of another, each with its prompt and all that it has said."""
+        count, prompts = len(rows), rows // before.shape[1]
+        self.bias_PT.fill_(torch.finfo(self.bias_PT.dtype).min)
+        self.bias_PT[:count] = before.bias_PT[prompts]
+        for mine, others in zip(self.prompt_PGTD, before.prompt_PGTD, strict=True):
+            for held, other in zip(mine, others, strict=True):
+                held[:count] = other[prompts]
+        self.own[:, :, :count] = before.own[:, :, rows]
+        self.length_R[:count] = before.length_R[rows]
+        self.at.copy_(before.at)
+        self._refresh()
+
+    def _refresh(self) -> None:
         for joined, layer in zip(self.first, self.layers, strict=True):
             for held, fresh in zip(joined, _joined(layer.self_attn), strict=True):
                 if held is not None and fresh is not None:
                     held.copy_(fresh)
-        self.length_R[: len(logits_RV)] = there_PT.sum(1).repeat_interleave(self.shape[1], 0)
-        self.logits_RV = logits_RV
-        self.at.zero_()
 
     def step(self, token_R: Tensor) -> Tensor:
         """See `Engine`. What it gives is overwritten by the next step."""
@@ -280,10 +325,6 @@ class Captured(Lean):
 
     def _unsaid(self, after_RGHS: Tensor) -> Tensor:
         return after_RGHS.masked_fill(self.place_S > self.at, torch.finfo(after_RGHS.dtype).min)
-
-    def smaller(self, going_R: Tensor) -> Tensor | None:
-        """See `Engine`."""
-        return None
 
 
 Captures = dict[tuple[int, int, int, int], Captured]  # by prompts, replies, room for a prompt, tokens of a reply
