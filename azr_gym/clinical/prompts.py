@@ -265,7 +265,7 @@ def propose(known: Library, brief: Brief[Any], style: PromptStyle) -> str:
         return _propose_inputs(known, brief.subject, style)
     if style is PromptStyle.COMPACT:
         shown = "".join(f"{compact(known, one.whole)}\n\n" for one in brief.references)
-        return f"{shown}# {brief.mode}\n"
+        return f"{shown}# patient, {brief.mode}\n"
     wanted = {
         Mode.DEDUCTION: "Another model will see the patient, and must find the diagnosis.",
         Mode.ABDUCTION: "Another model will see a part of the patient and the diagnosis, and must write the rest.",
