@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 PYTEST_TMP ?=
 DEMO_ARGS ?=
 # Which benchmarks; RECORD=folder keeps their numbers.
-BENCH ?= sandbox code generate clinical tabular
+BENCH ?= sandbox code generate agents clinical tabular
 BIN := $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest $(if $(PYTEST_TMP),--basetemp=$(PYTEST_TMP)/$@)
 # A Python without ensurepip (Debian's) makes a bare environment; its own pip then installs into that.
