@@ -5,7 +5,7 @@ RUN/checkpoints/000050/
     model/                  the solver, as transformers reads it; where adapters are trained, its adapter as peft does
     proposer/               the proposer, where it has weights of its own
     optimizer.safetensors   Adam's moments, and the float32 weights that `model/` holds rounded; the proposer's too
-    pool.jsonl              every task, with its statistics
+    pool.jsonl              every task, with its statistics; of several environments pool-0.jsonl, pool-1.jsonl
     state.json              the iteration, the settings, running baselines
 ```
 Nothing in it is a pickle. There is no generator's state to be saved: every iteration draws from a seed of its own.
@@ -27,16 +27,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from azr_gym.errors import AzrGymError, BadArgument
-from azr_gym.pool import TaskPool
 from azr_gym.roles import Role
 
+from . import mix
 from .config import Config
-from .selfplay import Policy, SelfPlay
+from .selfplay import Policy, Pool, SelfPlay
 from .update import Learner
 
 FORMAT, VERSION = "azr-gym checkpoint", 1
 KEPT = 2  # the newest ones
 FOLDERS = {Role.SOLVE: "model", Role.PROPOSE: "proposer"}
+POOL = "pool.jsonl"
 MASTER = "master"  # beside the names that AdamW gives its moments
 FREE = (  # settings in which a run may go on differently: they change what is written, not what is learned
     "out", "iterations", "eval_every", "eval_tasks", "eval_samples", "eval_splits", "checkpoint_every", "keep_samples",
@@ -120,7 +121,7 @@ def _write(play: SelfPlay, folder: Path) -> None:
         moments |= {f"{name}.{key}": value for key, value in flatten(policy.learner).items()}
         baselines[name] = None if policy.baseline is None else policy.baseline.tolist()
     save_file(moments, folder / "optimizer.safetensors")
-    play.pool.save(folder / "pool.jsonl")
+    play.pool.save(folder / POOL)
     state = {
         "format": FORMAT,
         "version": VERSION,
@@ -217,6 +218,6 @@ def restore(play: SelfPlay, folder: Path, state: Mapping[str, Any]) -> None:
     play.iteration = state["iteration"]
 
 
-def load_pool(folder: Path, task_type: Any) -> TaskPool[Any]:
+def load_pool(folder: Path, config: Config) -> Pool:
     """The pool of a checkpoint."""
-    return TaskPool.load(folder / "pool.jsonl", task_type)
+    return mix.load_pool(config, folder / POOL)

@@ -62,9 +62,12 @@ class Config:
         out: the run's folder.
         iterations: propose, solve, update: so many times.
         seed: of everything: the same settings and seed give the same run on the same machine.
-        env: id of a registered environment that keeps the contract of this suite.
-        env_options: for the environment, as JSON: such as {"level": [1, 2]}.
-        modes: which of its modes to play; none named: all.
+        env: id of a registered environment that keeps the contract of this suite; or several ids, which one model plays
+            in one run, each iteration all of them.
+        env_options: for the environment, as JSON: such as {"level": [1, 2]}. Of several by id:
+            {"ClinicalCase-v0": {"level": "missing"}}.
+        modes: which of its modes to play; none named: all. Of several "deduction" is every one's, and
+            "CodeTriplet-v0/deduction" one's.
         prompt_style: "compact" for small models, "full" for pretrained ones.
         template: how a prompt is put to the model: "plain", "chat" or "r1".
         proposals: per mode and iteration.
@@ -134,7 +137,7 @@ class Config:
     iterations: int = 200
     seed: int = 0
 
-    env: str = "CodeTriplet-v0"
+    env: str | tuple[str, ...] = "CodeTriplet-v0"
     env_options: Options = field(default_factory=dict)
     modes: tuple[str, ...] = ()
     prompt_style: PromptStyle = PromptStyle.COMPACT
@@ -220,8 +223,43 @@ class Config:
             raise BadArgument(f"modes must be different ones, not {', '.join(self.modes)}")
         if not isinstance(self.env_options, Mapping):
             raise BadArgument(f'env_options must be a JSON object such as {{"level": 2}}, not {self.env_options!r}')
-        if taken := sorted(OURS & set(self.env_options)):
+        if not isinstance(self.env, str):
+            self._check_several(self.env)
+        elif taken := sorted(OURS & set(self.env_options)):
             raise BadArgument(f"env_options can not hold {', '.join(taken)}: a run sets them by its other settings")
+
+    def _check_several(self, envs: tuple[str, ...]) -> None:
+        if not envs or len(set(envs)) < len(envs):
+            raise BadArgument(f"env must be an id, or different ones, not {envs!r}")
+        if len(envs) == 1:
+            raise BadArgument(f"one environment is given by its id alone: env={envs[0]!r}")
+        named = {env: f"env_options[{env!r}]" for env in self.env_options}
+        named |= {env: f"the mode {mode!r}" for mode in self.modes if (env := mode.rpartition("/")[0])}
+        if strange := sorted(set(named) - set(envs)):
+            raise BadArgument(f"{named[strange[0]]} is of no environment of this run, which are {', '.join(envs)}")
+        for env, own in self.by_env().items():
+            if self.modes and not own.modes:
+                raise BadArgument(f"modes name none of {env}: name one of its own, or leave it out of env")
+
+    @property
+    def envs(self) -> tuple[str, ...]:
+        """The ids of the environments."""
+        return (self.env,) if isinstance(self.env, str) else self.env
+
+    def by_env(self) -> dict[str, Config]:
+        """The settings by environment, each as for a run of that one alone."""
+        if isinstance(self.env, str):
+            return {self.env: self}
+        parts = [mode.rpartition("/") for mode in self.modes]
+        return {
+            env: replace(
+                self,
+                env=env,
+                env_options=self.env_options.get(env, {}),
+                modes=tuple(mode for its, _, mode in parts if its in ("", env)),
+            )
+            for env in self.env
+        }
 
     @property
     def kl_weight(self) -> dict[Role, float]:

@@ -462,10 +462,10 @@ def _examine(
         for sheet in sheets:
             correct = sheet.mark(islice(replies, len(sheet.prompts)))
             scores.append(Score(split, sheet.mode, samples, heat, correct, sheet.task_ids))
-    return scores + ([_together(scores)] if len(scores) > 1 else [])
+    return scores + ([together(scores)] if len(scores) > 1 else [])
 
 
-def _together(scores: Sequence[Score]) -> Score:
+def together(scores: Sequence[Score]) -> Score:
     """All tasks as one score."""
     first = scores[0]
     correct = tuple(count for score in scores for count in score.correct)

@@ -1,4 +1,4 @@
-"""Plays: prompts go to an agent, its replies to the environments. The only module of the learner that steps one.
+"""Plays: prompts go to an agent, its replies to the environments. The only module that steps one in training.
 
 Everything is judged in batches, one step of one vector environment for each mode and role. The environments are reset
 with seeds of their own each time, so that an iteration is a function of its seed, the pool and the weights.
@@ -79,7 +79,7 @@ class Stopwatch:
 
 
 class Arena:
-    """The environments of a run, all over one pool.
+    """The environments of a run, all over one pool: of one id, for each mode and role. `mix.Arenas` has several ids.
 
     Args:
         config: the run's settings.
@@ -234,6 +234,7 @@ def _make(
     options |= {} if pool is None else {"pool": pool}
     if role == Role.PROPOSE:
         options["n_references"] = config.n_references
+    assert isinstance(config.env, str)  # a run over several has an arena for each
     try:
         made = gym.make_vec(
             config.env, num_envs=count, autoreset_mode="Disabled", **(options | config.env_options)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,12 +27,15 @@ from azr_gym.task import Task
 from .advantages import Groups
 from .config import Config, Proposer, Seeding
 from .hf import HFAgent, TokenReply
+from .mix import Arenas, Pools
 from .presets import estimate
 from .rollout import Arena, Rollout
 from .update import Batch, Learner
 
 IDLE = 1e-6  # an advantage of less teaches nothing
 REFILL_BELOW = 0.5  # share of the groups that teach something
+Pool: TypeAlias = TaskPool[Any] | Pools  # of one environment, or of several
+Ground: TypeAlias = Arena | Arenas
 
 
 @dataclass
@@ -77,7 +80,7 @@ class SelfPlay:
     """
 
     def __init__(
-        self, config: Config, solver: Policy, proposer: Policy, pool: TaskPool[Any], arena: Arena, iteration: int = 0
+        self, config: Config, solver: Policy, proposer: Policy, pool: Pool, arena: Ground, iteration: int = 0
     ) -> None:
         self.config, self.solver, self.proposer = config, solver, proposer
         self.pool, self.arena, self.iteration = pool, arena, iteration
@@ -213,7 +216,7 @@ class SelfPlay:
         )
 
 
-def fitting(proposals: Iterable[Rollout], arena: Arena, solver: Agent) -> list[Rollout]:
+def fitting(proposals: Iterable[Rollout], arena: Ground, solver: Agent) -> list[Rollout]:
     """Refuse what became a task that does not fit the solver's context: short programs have long outputs."""
     worth = rewards.propose_reward(arena.config.reward, Outcome.REFUSED)
     made = []
@@ -227,7 +230,7 @@ def fitting(proposals: Iterable[Rollout], arena: Arena, solver: Agent) -> list[R
     return made
 
 
-def fill(config: Config, pool: TaskPool[Any], arena: Arena, proposer: Agent) -> None:
+def fill(config: Config, pool: Pool, arena: Ground, proposer: Agent) -> None:
     """Fill an empty pool, so that there is something to show and something to solve.
 
     Raises:
@@ -252,7 +255,7 @@ def fill(config: Config, pool: TaskPool[Any], arena: Arena, proposer: Agent) -> 
         )
 
 
-def base_strength(config: Config, pool: TaskPool[Any], arena: Arena, agent: Agent) -> float:
+def base_strength(config: Config, pool: Pool, arena: Ground, agent: Agent) -> float:
     """Share of attempts at tasks of the pool that the base gets right.
 
     Raises:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from azr_gym.errors import AzrGymError, BadArgument
-from azr_gym.pool import TaskPool
 from azr_gym.roles import Role
 
 from . import checkpoint, lora, metrics
 from .config import Config, Proposer
-from .evaluate import Score, at_temperature, evaluate, table
+from .evaluate import ALL, Score, at_temperature, evaluate, table, together
 from .hf import HFAgent
 from .measure import measure, samples
 from .metrics import Log, warnings_of
+from .mix import make_arena, make_pool, mode_in
 from .report import report
-from .rollout import Arena, task_type
 from .selfplay import Policy, SelfPlay, base_strength, fill
 from .update import Learner
 
@@ -95,10 +95,8 @@ def _open(config: Config, start: Path | None, console: Console) -> Iterator[Self
             (config.out / file).unlink(missing_ok=True)
     with console.status("loading"):
         solver, proposer = policies(config, start)
-    pool: TaskPool[Any] = TaskPool(capacity=config.pool_capacity)
-    if start is not None:
-        pool = checkpoint.load_pool(start, task_type(config))
-    with Arena(config, pool) as arena:
+    pool = make_pool(config) if start is None else checkpoint.load_pool(start, config)
+    with make_arena(config, pool) as arena:
         play = SelfPlay(config, solver, proposer, pool, arena)
         if start is not None and state is not None:
             checkpoint.restore(play, start, state)
@@ -238,7 +236,7 @@ def _examine(play: SelfPlay, log: Log, console: Console, when: str) -> list[Scor
     """Held-out scores at temperature 1 and greedy, written down once: a run may have been killed at this."""
     out = play.config.out
     with console.status(f"evaluating, {when}"):
-        scores = held_out(play.config, play.solver.agent, play.arena.modes)
+        scores = held_out(play.config, play.solver.agent)
     there = metrics.read(out).evaluations
     with checkpoint.writing(f"the evaluation of iteration {play.iteration}", out):
         for row in (score.row(play.iteration) for score in scores):
@@ -247,23 +245,37 @@ def _examine(play: SelfPlay, log: Log, console: Console, when: str) -> list[Scor
     return scores
 
 
-def held_out(config: Config, player: HFAgent, modes: tuple[str, ...]) -> list[Score]:
+def held_out(config: Config, player: HFAgent) -> list[Score]:
     """Scores of every split: sampled at temperature 1, and greedy."""
     scores: list[Score] = []
     for split in config.eval_splits:
         for temperature, count in ((1.0, config.eval_samples), (0.0, 1)):
             with at_temperature(player, temperature):
-                scores += evaluate(
-                    player,
-                    config.env,
-                    split=split,
-                    modes=modes,
-                    tasks_per_mode=config.eval_tasks,
-                    samples=count,
-                    prompt_style=config.prompt_style,
-                    **config.env_options,
-                )
+                found = {env: _scores(own, player, split, count) for env, own in config.by_env().items()}
+            scores += _together(found) if len(found) > 1 else found[config.envs[0]]
     return scores
+
+
+def _scores(config: Config, player: HFAgent, split: str, samples: int) -> list[Score]:
+    """Of one environment."""
+    assert isinstance(config.env, str)
+    return evaluate(
+        player,
+        config.env,
+        split=split,
+        modes=config.modes or None,
+        tasks_per_mode=config.eval_tasks,
+        samples=samples,
+        prompt_style=config.prompt_style,
+        **config.env_options,
+    )
+
+
+def _together(found: Mapping[str, Sequence[Score]]) -> list[Score]:
+    """Of several: each one's, their modes named after it, and one of all tasks."""
+    modes = [one for scores in found.values() for one in scores if one.mode != ALL]
+    named = [replace(one, mode=mode_in(env, one.mode)) for env, scores in found.items() for one in scores]
+    return [*named, together(modes)]
 
 
 @contextmanager

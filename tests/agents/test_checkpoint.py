@@ -23,17 +23,16 @@ from azr_agents.config import Config
 from azr_agents.rollout import Arena
 from azr_agents.selfplay import SelfPlay, fill
 from azr_gym import BadArgument, TaskPool
-from azr_gym.code import CodeTask
 
 
 @contextmanager
 def run(settings: Config, iterations: int = 0, start: Path | None = None) -> Iterator[SelfPlay]:
     """A run's loop, as `train` opens it, so many iterations on."""
     solver, proposer = train.policies(settings, start)
-    pool: TaskPool[Any] = TaskPool(capacity=settings.pool_capacity)
+    pool: Any = TaskPool(capacity=settings.pool_capacity)
     state = read_state(start, settings) if start else None
     if start:
-        pool = checkpoint.load_pool(start, CodeTask)
+        pool = checkpoint.load_pool(start, settings)
     with Arena(settings, pool) as arena:
         play = SelfPlay(settings, solver, proposer, pool, arena)
         if start and state:
@@ -47,7 +46,8 @@ def run(settings: Config, iterations: int = 0, start: Path | None = None) -> Ite
 
 def bits(play: SelfPlay) -> dict[str, Any]:
     """Everything that decides how a run goes on."""
-    found: dict[str, Any] = {"iteration": play.iteration, "clock": play.pool.clock}
+    pool: Any = play.pool
+    found: dict[str, Any] = {"iteration": play.iteration, "clock": pool.clock}
     for name, policy in (("solver", play.solver), ("proposer", play.proposer)):
         found |= {f"{name}.{key}": value.clone() for key, value in policy.agent.model.state_dict().items()}
         found[f"{name}.version"] = policy.agent.version
@@ -57,7 +57,7 @@ def bits(play: SelfPlay) -> dict[str, Any]:
             found |= {f"{name}.{key}": value.clone() for key, value in flatten(policy.learner).items()}
     found["pool"] = [
         (entry.task.to_json(), entry.born, entry.attempts, entry.successes, entry.origin)
-        for entry in play.pool.entries()
+        for entry in pool.entries()
     ]
     return found
 
