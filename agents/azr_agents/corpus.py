@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
+from itertools import cycle
 from typing import Protocol, cast
 
 import numpy as np
@@ -13,6 +14,9 @@ import numpy as np
 from azr_gym.roles import Role
 
 MODULES = {"CodeTriplet-v0": ".corpus_code", "ClinicalCase-v0": ".corpus_clinic"}  # by environment
+# Of programs and patients both: words may hold digits, and none begins with the space after a comma or a sign, so that
+# a finding is one token wherever it stands.
+MIXED = r"\n[+-] |, |\n +|\n|\d| ?[a-eA-E](?=[a-eA-E]*(?!\w))| ?[A-Za-z_]\w*| ?[^\sA-Za-z_\d]+| +"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Example:
 
 
 class Source(Protocol):
-    """A file of examples.
+    """A file of examples: its functions.
 
     Attributes:
         SPLIT: of `train_tokenizer`.
@@ -35,22 +39,40 @@ class Source(Protocol):
 
     SPLIT: str
 
-    @staticmethod
-    def words() -> list[str]:
+    def words(self) -> list[str]:
         """Of `train_tokenizer`."""
         ...
 
-    @staticmethod
-    def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
+    def examples(self, rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
         """Examples without end, of training tasks only. A function of the generator's state.
 
         Args:
             rng: a numpy generator.
-            levels: of the environment's generator; each equally often.
+            levels: of the environment's generator, where these are numbers; each equally often.
         """
         ...
 
 
-def source(env: str) -> Source:
-    """The examples of an environment, by its id in `MODULES`."""
+class Several:
+    """The examples of several environments, by turns."""
+
+    SPLIT = MIXED
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+
+    def words(self) -> list[str]:
+        """Those of all."""
+        return [word for one in self.sources for word in one.words()]
+
+    def examples(self, rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Example]:
+        """One of each, over and over."""
+        parts = zip(self.sources, rng.spawn(len(self.sources)), strict=True)
+        yield from map(next, cycle([one.examples(own, levels) for one, own in parts]))
+
+
+def source(env: str | Sequence[str]) -> Source:
+    """The examples of an environment, by its id in `MODULES`, or of several."""
+    if not isinstance(env, str):
+        return Several([source(one) for one in env])
     return cast(Source, import_module(MODULES[env], __package__))

@@ -66,8 +66,9 @@ class Recipe:
 
     Attributes:
         size: a name of `SIZES`.
-        env: id of the environment that the base is to play.
-        levels: of the generator; each equally often, so a level that is named twice comes twice as often.
+        env: id of the environment that the base is to play; or several ids, whose examples come by turns.
+        levels: of the code room's generator; each equally often, so a level that is named twice comes twice as often.
+            The clinic's patients are of several levels always.
         examples: how many are made.
         epochs: how often they are read, in another order each time.
         batch_tokens: tokens of a step, padding included.
@@ -77,7 +78,7 @@ class Recipe:
     """
 
     size: str = "xs"
-    env: str = "CodeTriplet-v0"
+    env: str | tuple[str, ...] = "CodeTriplet-v0"
     levels: tuple[int, ...] = (1, 2, 2, 3)
     examples: int = 4_000_000
     epochs: int = 1
@@ -89,8 +90,9 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise BadArgument(f"size must be one of {list(SIZES)}, not {self.size!r}")
-        if self.env not in MODULES:
-            raise BadArgument(f"env must be one of {list(MODULES)}, not {self.env!r}")
+        envs = [self.env] if isinstance(self.env, str) else self.env
+        if not envs or len(set(envs)) < len(envs) or not set(envs) <= set(MODULES):
+            raise BadArgument(f"env must be one of {list(MODULES)}, or different ones of them, not {self.env!r}")
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise BadArgument(f"levels must be some of {LEVELS}, not {self.levels!r}")
         if min(self.examples, self.epochs) < 1 or self.batch_tokens < MAX_LENGTH or self.vocab_size < MIN_VOCAB:

@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from azr_agents import metrics
 from azr_agents import train as training
 from azr_agents.checkpoint import latest
 from azr_agents.config import Config
+from azr_agents.corpus import source
 from azr_agents.measure import measure, samples
 from azr_agents.metrics import describe
 from azr_agents.mix import Arenas, Pools, load_pool, make_arena, make_pool
+from azr_agents.pretrain import Recipe, make_corpus, make_tokenizer
 from azr_agents.rollout import Arena
 from azr_agents.selfplay import SelfPlay, base_strength, fill
 from azr_agents.train import train
@@ -237,6 +239,33 @@ def test_a_run_over_both_goes_on_to_the_bit(base: Path, tmp_path: Path, monkeypa
     assert Config.from_json(ours.config) == replace(chosen, out=straight)
     with pytest.raises(BadArgument, match="env was"):
         train(config(model=str(base), out=stopped.out), resume=True)
+
+
+# --- a base for both --------------------------------------------------------------------------------------------
+def test_a_base_reads_examples_of_both_by_turns() -> None:
+    both = source(ENVS)
+    read = [*itertools.islice(both.examples(np.random.default_rng(0), (1,)), 40)]
+    assert read == [*itertools.islice(both.examples(np.random.default_rng(0), (1,)), 40)]
+    first, second = np.random.default_rng(0).spawn(2)
+    assert read[::2] == [*itertools.islice(source(CODE).examples(first, (1,)), 20)]
+    assert read[1::2] == [*itertools.islice(source(CLINIC).examples(second, (1,)), 20)]
+
+
+def test_a_tokenizer_for_both_has_the_clinic_s_words_and_gives_any_text_back() -> None:
+    recipe = Recipe(env=ENVS, examples=300, levels=(1,), vocab_size=400)
+    tokenizer = make_tokenizer(recipe)
+    assert all(len(tokenizer(word)["input_ids"]) == 1 for word in source(CLINIC).words())
+    pieces = [tokenizer.decode([one]) for one in tokenizer("\n+ fever, spo2_low\nspo2 94")["input_ids"]]
+    assert pieces[:2] == ["\n+ ", "fever"]
+    assert pieces[-4:] == ["spo2", " ", "9", "4"]
+    for one in itertools.islice(source(ENVS).examples(np.random.default_rng(1), (1,)), 60):
+        assert tokenizer.decode(tokenizer(one.prompt + one.answer)["input_ids"]) == one.prompt + one.answer
+    corpus = make_corpus(replace(recipe, examples=40), tokenizer)
+    assert 30 <= len(corpus) <= 40
+    assert Recipe(**json.loads(json.dumps(asdict(recipe))) | {"env": ENVS, "levels": (1,)}) == recipe
+    for wrong in ((), (CODE, CODE), (CODE, "Chess-v0"), "Chess-v0"):
+        with pytest.raises(BadArgument, match="env must be one of"):
+            Recipe(env=wrong)
 
 
 # --- settings ---------------------------------------------------------------------------------------------------
