@@ -92,6 +92,7 @@ class Room(ABC, Generic[T]):
     roles: ClassVar[tuple[Role, ...]] = (Role.SOLVE,)
     splits: tuple[Split, ...] = (Split.TRAIN,)
     worst_extra: float = 0.0  # the least that the `extra` of an episode's verdicts comes to
+    most_steps: int = 1  # of an attempt at a task
 
     def admit(self, role: Role, modes: Sequence[StrEnum]) -> None:
         """Look at how the room is to be played, once, when its environment is made.

@@ -356,7 +356,8 @@ def table(scores: Iterable[Score], baseline: Iterable[Score] | None = None) -> T
     shown, old = list(scores), list(baseline or ())
     depths = sorted({score.samples for score in shown if score.samples > 1 and not score.greedy})
     # No frame: with one, a row would not fit a terminal of 80 columns.
-    made = Table("split", "mode", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made = Table("split", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    made.add_column("mode", overflow="fold")  # with the environment's name it takes two lines
     made.caption = "in percent, with 95 % intervals"
     for name in ("tasks", "pass@1", "greedy", *(f"pass@{k}" for k in depths), *(["gain"] if old else [])):
         made.add_column(name, justify="right")
@@ -411,7 +412,22 @@ def _make(env_id: str, count: int, options: Mapping[str, Any]) -> BatchTaskEnv:
     if not isinstance(made, BatchTaskEnv):
         made.close()
         raise BadArgument(f"{env_id} is not an environment of texts: take one of this suite, such as CodeTriplet-v0")
+    check_one_step(made, env_id)
     return made
+
+
+def check_one_step(envs: BatchTaskEnv, env_id: str) -> None:
+    """Close environments whose episodes go on after a reply: here a reply is all there is.
+
+    Raises:
+        BadArgument: they are such.
+    """
+    if envs.game.room.most_steps > 1:
+        envs.close()
+        raise BadArgument(
+            f"{env_id} takes up to {envs.game.room.most_steps} steps with these options, and here an episode is one "
+            "reply: leave out the option (workup), or play it with gym.make"
+        )
 
 
 def _modes(env_id: str, options: Mapping[str, Any]) -> list[str]:

@@ -24,6 +24,7 @@ from azr_gym.room import Room
 from azr_gym.task import Task
 
 from .config import Config
+from .evaluate import check_one_step
 
 KEPT = 4  # environments for solvers: an iteration needs one, and one more for each `refill`
 
@@ -244,4 +245,5 @@ def _make(
     if not isinstance(made, BatchTaskEnv):
         made.close()
         raise BadArgument(f"{config.env} is not an environment of texts: take one such as CodeTriplet-v0")
+    check_one_step(made, config.env)
     return made

@@ -73,7 +73,9 @@ class ClinicalRoom(Room[ClinicalTask]):
                 f"level must be of {[str(one) for one in LEVELS[Split.TRAIN]]}, or, with split='ood', of "
                 f"{[str(one) for one in LEVELS[Split.OOD]]}, or a tuple of one kind, not {level!r}"
             )
-        self.sequential, self.worst_extra = sequential, sequential.worst if sequential is not None else 0.0
+        self.sequential = sequential
+        if sequential is not None:
+            self.worst_extra, self.most_steps = sequential.worst, sequential.max_steps
 
     def admit(self, role: Role, modes: Sequence[Any]) -> None:
         """A work-up is for solvers of deduction.

@@ -511,3 +511,8 @@ def test_an_agent_whose_replies_have_another_shape_is_refused() -> None:
 
 def test_the_page_tells_the_truth() -> None:
     assert doctest.testmod(page).failed == 0
+
+
+def test_an_episode_of_several_steps_is_refused_and_not_counted_as_wrong() -> None:
+    with pytest.raises(BadArgument, match="up to 20 steps"):
+        evaluate(Oracle({}), "ClinicalCase-v0", modes="deduction", tasks_per_mode=1, samples=1, workup="sequential")
