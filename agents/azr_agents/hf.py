@@ -15,7 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from azr_gym.agent import Reply
@@ -171,8 +173,7 @@ class HFAgent:
         device, rows, most = self.model.device, len(prompts) * n, self.max_new_tokens
         running = engine(self.model, *_pad_left(encoded, device), n, most, self.captures)
         logits_LV = running.logits_RV
-        chance_RT = torch.stack([_chances(prompt, place, seed, most) for prompt in prompts for place in range(n)])
-        chance_RT = chance_RT.to(device)
+        chance_RT = torch.from_numpy(np.concatenate([_chances(prompt, n, seed, most) for prompt in prompts])).to(device)
         end_E = torch.tensor(self.end_ids, device=device)
         tokens_RT = torch.zeros(rows, most, dtype=torch.long, device=device)
         logprobs_RT = torch.zeros(rows, most, device=device)
@@ -241,12 +242,11 @@ def draw(logits_RV: Tensor, chance_R: Tensor, temperature: float) -> tuple[Tenso
     return token_R, logprobs_RV.gather(-1, token_R[:, None])[:, 0]
 
 
-def _chances(prompt: str, place: int, seed: int, count: int) -> Tensor:
-    """Numbers in [0, 1) that hang on the prompt, the place among its replies and the seed."""
-    digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=8, salt=b"azr", person=b"reply")
-    digest.update(f"\0{place}\0{seed}".encode())
-    generator = torch.Generator().manual_seed(int.from_bytes(digest.digest()) >> 1)
-    return torch.rand(count, generator=generator)
+def _chances(prompt: str, n: int, seed: int, most: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1), (n, most), that hang on the prompt and the seed: more replies begin with those of fewer."""
+    digest = hashlib.blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=16, salt=b"azr", person=b"reply")
+    digest.update(f"\0{seed}".encode())
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest.digest()))).random((n, most))
 
 
 def _pad_left(encoded: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
