@@ -357,7 +357,7 @@ def table(scores: Iterable[Score], baseline: Iterable[Score] | None = None) -> T
     depths = sorted({score.samples for score in shown if score.samples > 1 and not score.greedy})
     # No frame: with one, a row would not fit a terminal of 80 columns.
     made = Table("split", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    made.add_column("mode", overflow="fold")  # with the environment's name it takes two lines
+    made.add_column("mode", no_wrap=True)
     made.caption = "in percent, with 95 % intervals"
     for name in ("tasks", "pass@1", "greedy", *(f"pass@{k}" for k in depths), *(["gain"] if old else [])):
         made.add_column(name, justify="right")
@@ -366,7 +366,8 @@ def table(scores: Iterable[Score], baseline: Iterable[Score] | None = None) -> T
         cells = [str(score.tasks), _percent(sampled, 1, True), _percent(greedy, 1, sampled is None)]
         cells += [_percent(sampled, k) for k in depths]
         cells += [_gain(score, _partner(score, old, greedy=score.greedy))] if old else []
-        made.add_row(escape(score.split), escape(score.mode), *cells)
+        mode = score.mode.replace("/", "/\n")  # of a run over several environments
+        made.add_row(escape(score.split), escape(mode), *cells)
     return made
 
 

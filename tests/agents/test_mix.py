@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import json
 from collections import Counter
@@ -16,12 +17,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from agents.small import JAIL, Player, Says, config, policy
+from rich.console import Console
 
 from azr_agents import metrics
 from azr_agents import train as training
 from azr_agents.checkpoint import latest
 from azr_agents.config import Config
 from azr_agents.corpus import source
+from azr_agents.evaluate import Score, table
 from azr_agents.measure import measure, samples
 from azr_agents.metrics import describe
 from azr_agents.mix import Arenas, Pools, load_pool, make_arena, make_pool
@@ -239,6 +242,19 @@ def test_a_run_over_both_goes_on_to_the_bit(base: Path, tmp_path: Path, monkeypa
     assert Config.from_json(ours.config) == replace(chosen, out=straight)
     with pytest.raises(BadArgument, match="env was"):
         train(config(model=str(base), out=stopped.out), resume=True)
+
+
+def test_a_terminal_of_80_columns_shows_every_mode_of_both_in_full() -> None:
+    page = Console(width=80, file=io.StringIO())
+    scores = [Score("test", mode, 8, 1.0, (8,) * 150) for mode in (*DEDUCTION, f"{CODE}/all", "all")]
+    page.print(table(scores, scores))
+    shown = page.file.getvalue()  # type: ignore[attr-defined]
+    assert [shown.count(part) for part in (f"{CODE}/", f"{CLINIC}/", "deduction", "\N{HORIZONTAL ELLIPSIS}")] == [
+        2,
+        1,
+        2,
+        0,
+    ]
 
 
 # --- a base for both --------------------------------------------------------------------------------------------

@@ -74,6 +74,15 @@ def test_additions_are_read_however_they_are_written(text: str, style: PromptSty
     assert info["outcome"] == Outcome.CORRECT, info["reason"]
 
 
+def test_a_value_may_be_repeated_as_it_is_shown_and_stays_as_it_was() -> None:
+    task = fact(free_t4=0.4049)
+    for text in ("free_t4 0.4, tsh 30", '{"labs": {"free T4": "0.40 ng/dL", "TSH": 30}}'):
+        assert judge(task, text)["outcome"] == Outcome.CORRECT
+    whole = completed(task, {"free_t4": 0.4, "tsh": 30.0}, knowledge())
+    assert not isinstance(whole, Verdict)
+    assert whole["free_t4"] == 0.4049
+
+
 def test_a_pregnant_patient_stays_pregnant_though_the_answer_does_not_say_so() -> None:
     pregnant = fact(pregnant=1.0, gestational_weeks=20.0)
     for text in ("tsh 30", "40 F\ntsh 30", "40 F pregnant\ntsh 30", '{"age": 40, "sex": "F", "labs": {"tsh": 30}}'):
