@@ -88,6 +88,11 @@ class Diagnosis:
         """The id of the diagnosis."""
         return self.primary.condition if self.primary is not None else None
 
+    @property
+    def conditions(self) -> list[str]:
+        """The ids of everything that is there, the diagnosis first."""
+        return [one.condition for one in (self.primary, *self.secondary) if one is not None]
+
 
 def diagnose(facts: Facts) -> Diagnosis:
     """One patient's diagnosis, with its proof."""
@@ -165,7 +170,8 @@ class Engine:
         self.fits_CL = np.array([[*sorted(one), *[len(self.row)] * (longest - len(one))] for one in fits], np.int64)
         telling = {name for name, one in known.findings.items() if one.background < EVERYDAY}
         self.anchors = [
-            sorted(check.criterion.names & telling) if check.condition.acuity <= URGENT else [] for check in self.checks
+            check.criterion.names & telling if check.condition.acuity <= URGENT else frozenset[str]()
+            for check in self.checks
         ]
 
     def judge(self, columns: Columns) -> Judged:
@@ -185,21 +191,18 @@ class Engine:
         """Who meets each rule, and of whom it is open."""
         met, left_open = dict[int, Patients](), dict[int, Patients]()
         can_have = functools.cache(functools.partial(_can_have, columns))
+        there = {name for name in columns.facts if name not in self.row or columns.truth(name).yes}
         for rule in sorted({*self.always, *(rule for name in columns.facts for rule in self.about.get(name, ()))}):
-            check = self.checks[rule]
-            spoken = _union(columns.truth(name).yes for name in self.anchors[rule])
-            if not spoken and not all(self._there(columns, name) for name in check.criterion.needs):
+            check, anchors = self.checks[rule], self.anchors[rule]
+            if anchors.isdisjoint(there) and not check.criterion.needs <= there:
                 continue
+            spoken = _union(columns.truth(name).yes for name in anchors)
             who, truth = can_have(check.condition.sex, check.condition.age), check.criterion.sets(columns)
             if yes := who & truth.yes:
                 met[rule] = yes
             if waiting := who & spoken & ~(truth.yes | truth.no):
                 left_open[rule] = waiting
         return met, left_open
-
-    def _there(self, columns: Columns, name: str) -> bool:
-        """Whether anybody has a finding, or a number is known of anybody."""
-        return columns.truth(name).yes > 0 if name in self.row else name in columns.facts
 
     def _left(
         self, columns: Columns, met: Mapping[int, Patients]

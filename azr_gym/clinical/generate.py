@@ -7,15 +7,18 @@ measured value decides (`knowledge/measured.toml`) is as the value says.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator as Steps
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Bools, Floats
-from azr_gym.clinical.engine import Engine
+from azr_gym.clinical.engine import Diagnosis, Engine
 from azr_gym.clinical.latent import agree
 from azr_gym.clinical.library import (
     AGE,
@@ -24,14 +27,13 @@ from azr_gym.clinical.library import (
     MALE,
     PERSON,
     PREGNANT,
-    Analyte,
     Condition,
-    Library,
     Range,
     Reading,
     Sex,
 )
 
+T = TypeVar("T")
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
 UNUSUAL_DRAWS = 3  # the same, where many a condition can not be had so
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
@@ -56,6 +58,23 @@ class Difficulty(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Laws:
+    """How values are distributed: normally, or their logarithm is, and held between ends. A analytes; of men, of women.
+
+    Attributes:
+        middle_A2, spread_A2: the median, and one standard deviation.
+        low_A2, high_A2: the ends; infinite, where a condition sets the value.
+        log_A: whether these are logarithms.
+    """
+
+    middle_A2: Floats
+    spread_A2: Floats
+    low_A2: Floats
+    high_A2: Floats
+    log_A: Bools
+
+
+@dataclass(frozen=True, slots=True)
 class Presentation:
     """How patients of a condition, or of two at once, present. F findings, in the library's order.
 
@@ -68,8 +87,9 @@ class Presentation:
         named_F: whether a condition names it.
         characteristic: places of the findings that the typical patient has.
         labs: where 90% of the values lie of what the conditions set.
-        measured: what is measured.
+        measured: places of what is measured, among the library's analytes.
         fitted: what values are drawn to fit findings, where no condition sets them: readings with their place.
+        laws: how each of the analytes is distributed.
     """
 
     age: Range
@@ -80,8 +100,9 @@ class Presentation:
     named_F: Bools
     characteristic: tuple[int, ...]
     labs: Mapping[str, Range]
-    measured: tuple[Analyte, ...]
+    measured: tuple[int, ...]
     fitted: tuple[tuple[Reading, int], ...]
+    laws: Laws
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +121,26 @@ class Drawn:
 
     def patient(self, place: int) -> dict[str, float]:
         """What is known of one."""
-        values = ((name, float(column[place])) for name, column in self.facts.items())
-        return {name: value for name, value in values if not np.isnan(value)}
+        return known(self.facts, place)
+
+
+Found = tuple[dict[str, float], Diagnosis]  # a patient, and what the engine says
+Search = Steps[list[dict[str, float]], list[Diagnosis], T]  # asks about patients, and is told; T in the end
+
+
+def together(engine: Engine, searches: Sequence[Search[T]]) -> list[T]:
+    """Carry searches out side by side, with one call of the engine for what all of them ask at a time."""
+    found, answers = dict[int, T](), dict[int, list[Diagnosis] | None](dict.fromkeys(range(len(searches))))
+    while answers:
+        asked = dict[int, list[dict[str, float]]]()
+        for place, answer in answers.items():
+            try:
+                asked[place] = searches[place].send(answer)  # type: ignore[arg-type]  # None begins
+            except StopIteration as end:
+                found[place] = end.value
+        said = iter(engine.diagnose([one for patients in asked.values() for one in patients]) if asked else ())
+        answers = {place: [next(said) for _ in patients] for place, patients in asked.items()}
+    return [found[place] for place in range(len(searches))]
 
 
 class Generator:
@@ -120,8 +159,13 @@ class Generator:
             [[max(one.age[0], one.usual_age[0]), min(one.age[1], one.usual_age[1])] for one in findings]
         )
         self.sexes_F = np.array([[*Sex].index(one.sex) for one in findings])
-        self.implied = [(self.place[one.id], [self.place[name] for name in one.implies]) for one in findings]
-        self.implied = [(place, others) for place, others in self.implied if others]
+        implied = [(self.place[one.id], [self.place[name] for name in one.implies]) for one in findings]
+        self.implied = {place: others for place, others in implied if others}
+        self.analytes = [*self.library.analytes.values()]
+        self.limits_A2 = np.array([one.limits for one in self.analytes], np.float64)
+        self.scale_A = 10.0 ** np.array([one.decimals for one in self.analytes])
+        self.ends_A22 = np.array([[one.interval(female) for female in (False, True)] for one in self.analytes])
+        self.readings = [self._hangs(reading) for reading in self.library.readings]
         self.panels = sorted({one.panel for one in self.library.analytes.values()} - {""})
         self._looked_at: dict[str, set[str]] = {}
         for check in self.engine.checks:
@@ -170,16 +214,16 @@ class Generator:
             A column for each fact that is known of anybody, float64 (N,), NaN where it is unknown.
         """
         one = self.presentation(condition) if beside is None else self.presentation(condition, beside)
-        facts = _person(rng, one, count)
+        facts = people(rng, one, count)
         own_FN, there_FN, known_FN = self._found(rng, one, facts, difficulty)
-        measured: Sequence[Analyte] = one.measured
-        everything = [*self.library.analytes.values()]
+        measured: Sequence[int] = one.measured
         if whole:
-            known_FN[:], measured = True, everything
+            known_FN[:], measured = True, range(len(self.analytes))
         elif difficulty is Difficulty.DISTRACTORS:
             panels = {self.panels[place] for place in rng.choice(len(self.panels), PANELS, replace=False)}
-            measured = [analyte for analyte in everything if analyte in one.measured or analyte.panel in panels]
-        self._values(rng, one, measured, facts, own_FN)
+            more = (place for place, analyte in enumerate(self.analytes) if analyte.panel in panels)
+            measured = sorted({*one.measured, *more})
+        self.measure(rng, one, measured, facts, own_FN)
         self._decided(facts, there_FN, known_FN)
         return facts
 
@@ -191,21 +235,39 @@ class Generator:
         difficulty: Difficulty = Difficulty.TYPICAL,
     ) -> dict[str, float] | None:
         """One patient whom the engine diagnoses so, and whom `accept` takes; None where many draws give none."""
+        [found] = together(self.engine, [self.search(rng, condition, accept, difficulty)])
+        return found[0] if found is not None else None
+
+    def search(
+        self,
+        rng: np.random.Generator,
+        condition: str,
+        accept: Callable[[dict[str, float]], bool],
+        difficulty: Difficulty = Difficulty.TYPICAL,
+    ) -> Search[Found | None]:
+        """The same, for `together`: asks about the likely patient first, and then about the others of a draw."""
         if difficulty is Difficulty.ATYPICAL and not self.presentation(condition).characteristic:
             return None
         others = self.others(condition) if difficulty is Difficulty.COMORBID else []
         if difficulty is Difficulty.COMORBID and not others:
             return None
-        usual = difficulty not in (Difficulty.ATYPICAL, Difficulty.COMORBID)
+        usual, less = difficulty not in (Difficulty.ATYPICAL, Difficulty.COMORBID), difficulty is Difficulty.MISSING
         for _ in range(DRAWS if usual else UNUSUAL_DRAWS):
             beside = others[int(rng.integers(len(others)))] if others else None
-            drawn = self.draw(rng, condition, BATCH, difficulty, beside)
-            for place in np.flatnonzero(drawn.kept_N):
-                known: dict[str, float] | None = drawn.patient(int(place))
-                if difficulty is Difficulty.MISSING:
-                    [known] = self.less(rng, [drawn.patient(int(place))])
-                if known is not None and accept(known):
-                    return known
+            facts = self.sample(rng, condition, BATCH, difficulty, beside)
+            drawn = (one for one in (known(facts, place) for place in range(BATCH)) if less or accept(one))
+            while some := [*itertools.islice(drawn, 1 if usual else BATCH)]:
+                usual = False
+                for one, found in zip(some, (yield some), strict=True):
+                    if found.condition != condition or (beside and beside not in found.conditions):
+                        continue
+                    if not less:
+                        return one, found
+                    fewer = _fewer(rng, one, found)
+                    if accept(fewer):
+                        [again] = yield [fewer]
+                        if again.condition == condition:
+                            return fewer, again
         return None
 
     def presentation(self, *conditions: str) -> Presentation:
@@ -240,8 +302,8 @@ class Generator:
         shares_F[characteristic] = 1.0
         taken = any(known.analytes[name].panel == VITALS for name in labs if name in known.analytes)
         measured = [
-            one
-            for one in known.analytes.values()
+            place
+            for place, one in enumerate(self.analytes)
             if one.id in names or one.id in labs or (taken and one.panel == VITALS)
         ]
         fitted = [
@@ -262,6 +324,30 @@ class Generator:
             labs=labs,
             measured=tuple(measured),
             fitted=tuple(fitted),
+            laws=self._laws(labs),
+        )
+
+    def _laws(self, labs: Mapping[str, Range]) -> Laws:
+        low_A2, high_A2 = self.ends_A22[..., 0].copy(), self.ends_A22[..., 1].copy()
+        middle_A2, spread_A2 = (low_A2 + high_A2) / 2, (high_A2 - low_A2) / SPREAD
+        log_A = np.zeros(len(self.analytes), np.bool_)
+        for place, analyte in enumerate(self.analytes):
+            if analyte.id in labs:
+                middle_A2[place], spread_A2[place], log_A[place] = law(labs[analyte.id])
+                low_A2[place], high_A2[place] = -np.inf, np.inf
+        return Laws(middle_A2, spread_A2, low_A2, high_A2, log_A)
+
+    def _hangs(self, reading: Reading) -> tuple[Reading, frozenset[str], list[str], int, list[int]]:
+        """A reading with the values that it hangs on, the findings that it looks at, its place, and what implies it."""
+        names = reading.when.names | (reading.unless.names if reading.unless is not None else frozenset())
+        values = self.library.grounds(names) & {*self.library.analytes, *BODY[1:], PREGNANT}
+        place = self.place[reading.record.id]
+        return (
+            reading,
+            values,
+            sorted(names & {*self.place}),
+            place,
+            [other for other, implied in self.implied.items() if place in implied],
         )
 
     def others(self, condition: str) -> list[str]:
@@ -291,8 +377,9 @@ class Generator:
         if difficulty is Difficulty.ATYPICAL:
             self._without(own_FN, rng.choice(one.characteristic, count))
         there_FN = own_FN.copy()
-        for place, others in self.implied:
-            there_FN[others] |= own_FN[place]
+        for place in np.flatnonzero(own_FN.any(1)).tolist():
+            if place in self.implied:
+                there_FN[self.implied[place]] |= own_FN[place]
         asked_FN = (rng.random(own_FN.shape) < asked) & possible_FN  # absent, and written down all the same
         return own_FN, there_FN, there_FN | asked_FN | one.relevant_F[:, None]
 
@@ -307,75 +394,85 @@ class Generator:
     def _without(self, own_FN: Bools, lacking_N: NDArray[np.int64]) -> None:
         """Take one finding from each patient, and whatever it follows from."""
         own_FN[lacking_N, np.arange(len(lacking_N))] = False
-        for place, others in self.implied:
+        for place, others in self.implied.items():
             own_FN[place] &= ~np.isin(lacking_N, others)
 
-    def _values(
+    def measure(
         self,
         rng: np.random.Generator,
         one: Presentation,
-        measured: Sequence[Analyte],
+        measured: Sequence[int],
         facts: dict[str, Floats],
         own_FN: Bools,
     ) -> None:
-        count = len(facts[AGE])
-        for analyte in measured:
-            if analyte.id in one.labs:
-                values_N = between(rng, one.labs[analyte.id], count)
-            else:
-                low_N, high_N = _reference(self.library, analyte.id, facts)
-                values_N = (low_N + high_N) / 2 + rng.standard_normal(count) * (high_N - low_N) / SPREAD
-                values_N = np.clip(values_N, low_N, high_N)
-                for reading, place in one.fitted:
-                    if ends := reading.record.labs.get(analyte.id):
-                        values_N = np.where(own_FN[place], rng.uniform(*ends, count), values_N)
-            facts[analyte.id] = values_N.astype(np.float64)
+        """Add columns of values to `facts`, in place: rounded, within their limits, in agreement with each other."""
+        places, laws, female_N = [*measured], one.laws, (facts[FEMALE] == 1.0).astype(np.int64)
+        middle_MN, spread_MN, low_MN, high_MN = (
+            ends_A2[places][:, female_N] for ends_A2 in (laws.middle_A2, laws.spread_A2, laws.low_A2, laws.high_A2)
+        )
+        values_MN = middle_MN + rng.standard_normal(middle_MN.shape) * spread_MN
+        values_MN = np.minimum(np.maximum(values_MN, low_MN), high_MN)
+        log_M = laws.log_A[places]
+        values_MN[log_M] = np.exp(values_MN[log_M])
+        facts.update(zip((self.analytes[place].id for place in places), values_MN, strict=True))
+        for reading, place in one.fitted:
+            if own_FN[place].any():
+                for name, ends in reading.record.labs.items():
+                    if name in facts and name not in one.labs:
+                        facts[name] = np.where(own_FN[place], rng.uniform(*ends, own_FN.shape[1]), facts[name])
         agree(facts, one.labs)
-        for analyte in measured:
-            held_N = np.clip(facts[analyte.id], *analyte.limits)
-            facts[analyte.id] = np.round(held_N, analyte.decimals).astype(np.float64)
+        places = [place for place, analyte in enumerate(self.analytes) if analyte.id in facts]
+        names, scale_M1 = [self.analytes[place].id for place in places], self.scale_A[places, None]
+        values_MN = np.array([facts[name] for name in names])
+        values_MN = np.clip(values_MN, self.limits_A2[places, :1], self.limits_A2[places, 1:])
+        facts.update(zip(names, np.round(values_MN * scale_M1) / scale_M1, strict=True))
         if WEEKS in facts:
             facts[WEEKS] = np.where(facts[PREGNANT] == 1.0, facts[WEEKS], np.nan)
         for name in BODY[1:]:
             if name in one.labs:
-                facts[name] = np.round(between(rng, one.labs[name], count))
+                facts[name] = np.round(between(rng, one.labs[name], len(female_N)))
 
     def _decided(self, facts: dict[str, Floats], there_FN: Bools, known_FN: Bools) -> None:
         """Write the findings down: as the values say, and as they were drawn where these say nothing."""
-        columns = self.library.columns({**facts, **self._written(there_FN, known_FN)}, there_FN.shape[1])
-        for reading in self.library.readings:
-            place = self.place[reading.record.id]
+        looked_at = {name for _, _, names, _, _ in self.readings for name in names}
+        written = {name: _written(there_FN, known_FN, self.place[name]) for name in looked_at}
+        columns = self.library.columns({**facts, **written}, there_FN.shape[1])
+        for reading, values, names, place, implying in self.readings:
+            if values.isdisjoint(facts) and not any(known_FN[self.place[name]].any() for name in names):
+                continue
             truth = reading(columns)
             there_FN[place] = (there_FN[place] | truth.yes) & ~truth.no
-            for other, implied in self.implied:
-                if place in implied:
-                    there_FN[other] &= ~truth.no
-                if place == other:
-                    there_FN[implied] |= truth.yes
-        for place, others in self.implied:
-            known_FN[others] |= there_FN[place] & known_FN[place]
-        facts.update(self._written(there_FN, known_FN))
-
-    def _written(self, there_FN: Bools, known_FN: Bools) -> dict[str, Floats]:
-        written_FN = np.where(known_FN, there_FN.astype(np.float64), np.nan)
-        return {
-            name: written
-            for name, written, known in zip(self.place, written_FN, np.logical_or.reduce(known_FN, axis=1), strict=True)
-            if known
-        }
+            there_FN[implying] &= ~truth.no
+            there_FN[self.implied.get(place, [])] |= truth.yes
+        for place in np.flatnonzero(there_FN.any(1)).tolist():
+            if place in self.implied:
+                known_FN[self.implied[place]] |= there_FN[place] & known_FN[place]
+        names = [*self.place]
+        facts.update(
+            (names[place], _written(there_FN, known_FN, place)) for place in np.flatnonzero(known_FN.any(1)).tolist()
+        )
 
     def less(self, rng: np.random.Generator, patients: Sequence[dict[str, float]]) -> list[dict[str, float] | None]:
         """The same patients, of whom less is known; None where the diagnosis does not stand then."""
         found = self.engine.diagnose(patients)
-        fewer = []
-        for facts, one in zip(patients, found, strict=True):
-            needed = {*PERSON, AGE, *(one.primary.facts if one.primary is not None else ())}
-            fewer.append({name: value for name, value in facts.items() if name in needed or rng.random() >= MISSING})
+        fewer = [_fewer(rng, facts, one) for facts, one in zip(patients, found, strict=True)]
         said = self.engine.conditions(fewer)
         return [
             facts if condition == one.condition else None
             for facts, one, condition in zip(fewer, found, said, strict=True)
         ]
+
+
+def known(facts: Mapping[str, Floats], place: int) -> dict[str, float]:
+    """What is known of one of some patients."""
+    values = ((name, float(column[place])) for name, column in facts.items())
+    return {name: value for name, value in values if value == value}
+
+
+def _fewer(rng: np.random.Generator, facts: Mapping[str, float], found: Diagnosis) -> dict[str, float]:
+    """A patient without much that the diagnosis does not need."""
+    needed = {*PERSON, AGE, *(found.primary.facts if found.primary is not None else ())}
+    return {name: value for name, value in facts.items() if name in needed or rng.random() >= MISSING}
 
 
 def settles(reading: Reading, labs: Mapping[str, Range]) -> bool:
@@ -389,17 +486,27 @@ def logarithmic(ends: Range) -> bool:
     return ends[0] > 0 and ends[1] / ends[0] > 3
 
 
-def between(rng: np.random.Generator, ends: tuple[float, float], count: int) -> Floats:
-    """Values of which 90% lie between the ends; on a logarithmic scale where these are far apart."""
-    low, high = ends
+def law(ends: Range) -> tuple[float, float, bool]:
+    """The median and a standard deviation of values of which 90% lie between the ends, and whether of the logarithm."""
     log = logarithmic(ends)
-    if log:
-        low, high = np.log(low), np.log(high)
-    values_N: Floats = (low + high) / 2 + rng.standard_normal(count) * (high - low) / (2 * Z95)
+    low, high = (np.log(ends[0]), np.log(ends[1])) if log else ends
+    return float(low + high) / 2, float(high - low) / (2 * Z95), log
+
+
+def between(rng: np.random.Generator, ends: Range, count: int) -> Floats:
+    """Values of which 90% lie between the ends; on a logarithmic scale where these are far apart."""
+    middle, spread, log = law(ends)
+    values_N: Floats = middle + rng.standard_normal(count) * spread
     return np.exp(values_N) if log else values_N
 
 
-def _person(rng: np.random.Generator, one: Presentation, count: int) -> dict[str, Floats]:
+def _written(there_FN: Bools, known_FN: Bools, place: int) -> Floats:
+    """A finding as it is written down: NaN where it is unknown."""
+    return np.where(known_FN[place], there_FN[place].astype(np.float64), np.nan)
+
+
+def people(rng: np.random.Generator, one: Presentation, count: int) -> dict[str, Floats]:
+    """Who they are: age, sex and pregnancy."""
     age_N = np.floor(rng.uniform(one.age[0], one.age[1] + 1, count))
     female_N = rng.random(count) < one.female
     pregnant_N = female_N & (rng.random(count) < one.pregnant)
@@ -409,9 +516,3 @@ def _person(rng: np.random.Generator, one: Presentation, count: int) -> dict[str
         MALE: 1.0 - female_N,
         PREGNANT: pregnant_N.astype(np.float64),
     }
-
-
-def _reference(library: Library, name: str, facts: Mapping[str, Floats]) -> tuple[Floats, Floats]:
-    women, men = (library.analytes[name].interval(female) for female in (True, False))
-    low_N, high_N = (np.where(facts[FEMALE] == 1.0, *ends) for ends in zip(women, men, strict=True))
-    return low_N, high_N

@@ -6,24 +6,28 @@ others. Where all is known it is exact, but for what is said here:
 
 - The engine's acceptance of a patient is left out, and so is why something is unknown.
 - Two findings that are there, and may both follow from a third of which nothing is known, count as independent.
-- A finding that a value may decide has its own share where that value is unknown, or leaves it open.
-- So where little is known of a patient what they have may count as impossible: of 5% of those of whom one fact in
-  twenty is known.
-- A value that is computed from one that is unknown, and that a condition sets, counts evenly over its limits there.
+- A finding that values decide counts, where these are unknown, as often as drawn patients of the condition have it;
+  several that one value decides count as independent.
+- A value that follows from others counts, where any of these is unknown, as its own and as drawn patients have it, in
+  equal parts: a patient of whom the others are not even measured has its own. What is given of the others is not used.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
   and direct bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
+
+So what a condition's patients can have never counts as impossible for it, however little is known of them.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Bools, Floats
-from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic
+from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, people
 from azr_gym.clinical.latent import FOLLOWS, HELD
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range
 from azr_gym.clinical.room import WEIGHTS
@@ -33,7 +37,9 @@ NEVER = -1e6  # the logarithm of 0, which sums and products bear
 MISFIT = math.log(1e-6)  # of a value that does not follow from the others
 GAS = ("ph", "paco2")  # with either bicarbonate: two of them make the third
 BICARBONATES = ("arterial_bicarbonate", "bicarbonate")
-ANYWHERE = "anywhere"  # the law of a value that follows from one that the condition sets, and that is unknown
+DRAWS = 400  # patients that are counted, where a law has no formula
+SMOOTH = 0.2  # standard deviations: as near as that, drawn values count for one
+LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
 HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS if name not in HELD} | {
     "neutrophil_percent": frozenset(["neutrophils"]),
     "lymphocyte_percent": frozenset(["neutrophil_percent", "eosinophil_percent", "neutrophils"]),
@@ -68,11 +74,12 @@ class Posterior:
         self.prior_C = np.log(tiers_C / tiers_C.sum())
         self.share_CF = np.array([one.share_F for one in self.forms])
         self.implying: dict[int, list[int]] = {}
-        for place, others in generator.implied:
+        for place, others in generator.implied.items():
             for other in others:
                 self.implying.setdefault(other, []).append(place)
         self.given = {name: np.array([name in one.labs for one in self.forms]) for name in known.analytes}
         self.alike = {name: self._alike(name) for name in known.analytes}
+        self._drawn: dict[object, Floats] = {}
 
     def __call__(self, facts: Mapping[str, Floats]) -> Floats:
         """The probability of each condition.
@@ -104,37 +111,63 @@ class Posterior:
     def _found(self, facts: Mapping[str, Floats], count: int) -> Floats:
         names = [*self.generator.place]
         there_NF = np.stack([facts.get(name, np.full(count, np.nan)) for name in names], axis=1)
-        there_NF[self._settled(facts, count)] = np.nan
+        settled_NF, vague_NF = self._settled(facts, count)
+        there_NF[settled_NF] = np.nan
         can_NF = self.generator.possible(self._person(facts, count)).T
         lacks_NF = there_NF == 0.0
         for other, places in self.implying.items():
             lacks_NF[:, places] |= there_NF[:, [other]] == 0.0
-        log_NC: Floats = (lacks_NF & can_NF) @ _log(1 - self.share_CF).T
         alone_F = np.array([place not in self.implying for place in range(len(names))])
-        log_NC += ((there_NF == 1.0) & can_NF & alone_F) @ _log(self.share_CF).T
-        log_NC += ((there_NF == 1.0) & ~can_NF & alone_F).any(1)[:, None] * NEVER
+        has_NF = (there_NF == 1.0) & alone_F
+        log_NC = self._log(lacks_NF & can_NF, vague_NF, False) + self._log(has_NF & can_NF, vague_NF, True)
+        log_NC += (has_NF & ~can_NF).any(1)[:, None] * NEVER
         free_NF = can_NF & ~lacks_NF
         for other, places in self.implying.items():
             rows = np.flatnonzero((there_NF[:, other] == 1.0) & ~(there_NF[:, places] == 1.0).any(1))
             sources = [other, *places]
-            free_RS = free_NF[rows][:, sources]
-            absent_RC = np.exp(free_RS @ _log(1 - self.share_CF[:, sources]).T)
-            log_NC[rows] += _log(1 - absent_RC)
+            log_RC = self._log(free_NF[rows][:, sources], vague_NF[rows][:, sources], False, sources)
+            log_NC[rows] += _log(1 - np.exp(log_RC))
         return log_NC
 
-    def _settled(self, facts: Mapping[str, Floats], count: int) -> Bools:
-        """Which findings are as a value says, and tell nothing more."""
-        settled_NF = np.zeros((count, len(self.generator.place)), np.bool_)
+    def _log(self, who_NP: Bools, vague_NP: Bools, there: bool, places: Sequence[int] | None = None) -> Floats:
+        """The logarithm of the share of patients who have, or lack, some findings of themselves: by patient, (N, C)."""
+        chosen = slice(None) if places is None else [*places]
+        log_NC: Floats = np.zeros((len(who_NP), len(self.forms)))
+        for part_NP, vague in ((who_NP & ~vague_NP, False), (who_NP & vague_NP, True)):
+            if part_NP.any():
+                share_CP = (self.vague_shares if vague else self.share_CF)[:, chosen]
+                log_NC += part_NP @ _log(share_CP if there else 1 - share_CP).T
+        return log_NC
+
+    @functools.cached_property
+    def vague_shares(self) -> Floats:
+        """The shares where values that decide a finding are unknown: of drawn patients, but for what implies it."""
+        share_CF, rng = self.share_CF.copy(), np.random.default_rng(0)
+        for row_F, condition, form in zip(share_CF, self.conditions, self.forms, strict=True):
+            measured = {self.generator.analytes[place].id for place in form.measured}
+            facts = self.generator.sample(rng, condition, DRAWS, whole=True)
+            for reading, values, _, place, implying in reversed(self.generator.readings):
+                if not values.isdisjoint(measured):
+                    lack = np.mean(facts[reading.record.id] != 1.0)
+                    others = np.prod(1 - row_F[implying])  # nothing that implies it is there
+                    row_F[place] = np.clip(1 - lack / max(others, LEAST), LEAST, 1 - LEAST)
+        return share_CF
+
+    def _settled(self, facts: Mapping[str, Floats], count: int) -> tuple[Bools, Bools]:
+        """Which findings are as a value says, and tell nothing more; and which hang on a value that is unknown."""
+        settled_NF, vague_NF = np.zeros((2, count, len(self.generator.place)), np.bool_)
         columns = self.library.columns(facts, count)
-        for reading in self.library.readings:
-            place, truth = self.generator.place[reading.record.id], reading(columns)
+        for reading, values, _, place, _ in self.generator.readings:
+            truth = reading(columns)
             settled_NF[:, place] |= truth.yes | truth.no
-            for other, implied in self.generator.implied:
+            for name in values:
+                vague_NF[:, place] |= np.isnan(facts[name]) if name in facts else True
+            for other, implied in self.generator.implied.items():
                 if place in implied:
                     settled_NF[:, other] |= truth.no
                 if place == other:
                     settled_NF[:, implied] |= truth.yes[:, None]
-        return settled_NF
+        return settled_NF, vague_NF
 
     def _person(self, facts: Mapping[str, Floats], count: int) -> dict[str, Floats]:
         """Who they are: what is unknown of anybody forbids no finding."""
@@ -199,24 +232,25 @@ class Posterior:
         """What a value's distribution hangs on, who the patient is aside."""
         if name in one.labs:
             return one.labs[name]
-        if not HANGS_ON.get(name, frozenset()).isdisjoint(one.labs):
-            return ANYWHERE
-        return tuple(
+        others = tuple((other, one.labs[other]) for other in sorted(HANGS_ON.get(name, ())) if other in one.labs)
+        fits = tuple(
             (place, one.share_F[place], reading.record.labs[name])
             for reading, place in one.fitted
             if name in reading.record.labs
         )
+        return name, others, fits
 
     def _mass(self, one: Presentation, analyte: Analyte, facts: Mapping[str, Floats], can_FN: Bools) -> Floats:
         """The probability of values as they are written, with so many decimals."""
         values_N, half = facts[analyte.id], 0.5 * 10.0**-analyte.decimals
         if analyte.id in one.labs:
             return _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits)
-        if self._law(one, analyte.id) == ANYWHERE:
-            return np.full(len(values_N), 2 * half / (analyte.limits[1] - analyte.limits[0]))
         female_N = facts.get(FEMALE, np.full(len(values_N), np.nan))
         (low_f, high_f), (low_m, high_m) = analyte.interval(True), analyte.interval(False)
         women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
+        if analyte.id in HANGS_ON:
+            women_N = (women_N + self._counted_mass(one, analyte, values_N, half, 1.0)) / 2
+            men_N = (men_N + self._counted_mass(one, analyte, values_N, half, 0.0)) / 2
         share_N = np.where(np.isnan(female_N), one.female, female_N)
         mass_N: Floats = share_N * women_N + (1 - share_N) * men_N
         for reading, place in one.fitted:
@@ -226,6 +260,23 @@ class Posterior:
                 fits_N = np.clip(overlap_N, 0, None) / (high - low)
                 mass_N = mass_N + one.share_F[place] * can_FN[place] * (fits_N - mass_N)
         return mass_N
+
+    def _counted_mass(
+        self, one: Presentation, analyte: Analyte, values_N: Floats, half: float, female: float
+    ) -> Floats:
+        """The same, of a value that follows from others which are unknown: of drawn women, or men."""
+        key = self._law(one, analyte.id), female
+        if key not in self._drawn:
+            rng = np.random.default_rng(0)
+            facts = people(rng, replace(one, female=female), DRAWS)
+            names = {analyte.id, *HANGS_ON[analyte.id]}
+            needs = [place for place, name in enumerate(self.library.analytes) if name in names]
+            self.generator.measure(rng, one, needs, facts, np.zeros((len(self.generator.place), DRAWS), np.bool_))
+            self._drawn[key] = np.sort(facts[analyte.id])
+        drawn_S, (low, high) = self._drawn[key], analyte.limits
+        near = max(half, SMOOTH * float(drawn_S.std()))
+        upto_N, under_N = (np.searchsorted(drawn_S, values_N + near * side, "right") for side in (1, -1))
+        return (1 - LEAST) * half / near * (upto_N - under_N) / DRAWS + LEAST * 2 * half / (high - low)
 
 
 def _gas(labs: Mapping[str, Range]) -> tuple[str, str]:
