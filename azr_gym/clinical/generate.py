@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from azr_gym.clinical.case import closed
 from azr_gym.clinical.criteria import Bools, Floats
 from azr_gym.clinical.engine import Diagnosis, Engine
 from azr_gym.clinical.latent import agree
@@ -263,7 +264,7 @@ class Generator:
                         continue
                     if not less:
                         return one, found
-                    fewer = _fewer(rng, one, found)
+                    fewer = self._fewer(rng, one, found)
                     if accept(fewer):
                         [again] = yield [fewer]
                         if again.condition == condition:
@@ -455,24 +456,24 @@ class Generator:
     def less(self, rng: np.random.Generator, patients: Sequence[dict[str, float]]) -> list[dict[str, float] | None]:
         """The same patients, of whom less is known; None where the diagnosis does not stand then."""
         found = self.engine.diagnose(patients)
-        fewer = [_fewer(rng, facts, one) for facts, one in zip(patients, found, strict=True)]
+        fewer = [self._fewer(rng, facts, one) for facts, one in zip(patients, found, strict=True)]
         said = self.engine.conditions(fewer)
         return [
             facts if condition == one.condition else None
             for facts, one, condition in zip(fewer, found, said, strict=True)
         ]
 
+    def _fewer(self, rng: np.random.Generator, facts: Mapping[str, float], found: Diagnosis) -> dict[str, float]:
+        """A patient without much that the diagnosis does not need; what follows from a finding is known with it."""
+        needed = {*PERSON, AGE, *(found.primary.facts if found.primary is not None else ())}
+        left = {name: value for name, value in facts.items() if name in needed or rng.random() >= MISSING}
+        return closed(left, self.library)
+
 
 def known(facts: Mapping[str, Floats], place: int) -> dict[str, float]:
     """What is known of one of some patients."""
     values = ((name, float(column[place])) for name, column in facts.items())
     return {name: value for name, value in values if value == value}
-
-
-def _fewer(rng: np.random.Generator, facts: Mapping[str, float], found: Diagnosis) -> dict[str, float]:
-    """A patient without much that the diagnosis does not need."""
-    needed = {*PERSON, AGE, *(found.primary.facts if found.primary is not None else ())}
-    return {name: value for name, value in facts.items() if name in needed or rng.random() >= MISSING}
 
 
 def settles(reading: Reading, labs: Mapping[str, Range]) -> bool:

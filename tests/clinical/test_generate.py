@@ -8,6 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from azr_gym.clinical import prompts
+from azr_gym.clinical.case import closed, parse_case
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
@@ -59,6 +61,19 @@ def test_what_follows_from_a_finding_is_there(seed: int, condition: str) -> None
         there_N = facts.get(finding.id, np.zeros(PATIENTS)) == 1.0
         if there_N.any():
             assert all((facts[other][there_N] == 1.0).all() for other in finding.implies)
+
+
+@given(seeds, conditions)
+@settings(max_examples=20)
+def test_of_a_patient_of_whom_less_is_known_nothing_else_is_read(seed: int, condition: str) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = generator().draw(rng, condition, PATIENTS)
+    whole = [drawn.patient(int(place)) for place in np.flatnonzero(drawn.kept_N)]
+    for facts, before in zip(generator().less(rng, whole), whole, strict=True):
+        if facts is not None:
+            assert facts.items() <= before.items()
+            text = prompts.compact(knowledge(), facts)
+            assert closed(parse_case(text).facts, knowledge()) == facts
 
 
 def test_a_sign_without_a_value_of_its_condition_brings_one() -> None:
