@@ -108,7 +108,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
                 rngs[index] = seeding.np_random(seeds[index])[0]
         states = [rngs[index].bit_generator.state for index in reset]  # type: ignore[union-attr]
         try:
-            episodes = [self.game.deal(rngs[index], wanted[index]) for index in reset]  # type: ignore[arg-type]
+            episodes = self.game.deal_many([rngs[index] for index in reset], [wanted[index] for index in reset])  # type: ignore[misc]
         except BaseException:  # nothing has changed, for any of them
             for index, state in zip(reset, states, strict=True):
                 rngs[index].bit_generator.state = state  # type: ignore[union-attr]
@@ -156,10 +156,12 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         infos: list[dict[str, Any] | None] = [turn.info for turn in turns]
         self._observations = [turn.observation for turn in turns]
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            for index in np.flatnonzero(terminated | truncated):
+            ended = np.flatnonzero(terminated | truncated)
+            dealt = self.game.deal_many([self._rngs[index] for index in ended], [None] * len(ended))  # type: ignore[misc]
+            for index, episode in zip(ended, dealt, strict=True):
                 last = {"final_obs": self._observations[index], "final_info": infos[index]}
                 shown = self._shown[index]
-                infos[index] = last | self._begin(int(index), self.game.deal(self._rngs[index]))  # type: ignore[arg-type]
+                infos[index] = last | self._begin(int(index), episode)
                 self._shown[index] = shown
         return tuple(self._observations), rewards, terminated, truncated, columns(infos)
 

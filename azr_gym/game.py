@@ -172,20 +172,35 @@ class Game(Generic[T]):
         Raises:
             BadTask, BadArgument: what `options` ask for can not be played.
         """
-        options, play = options or {}, self.play
-        if play.role is Role.PROPOSE:
-            return self._deal_proposal(rng, options)
+        return self.deal_many([rng], [options])[0]
+
+    def deal_many(
+        self, rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any] | None]
+    ) -> list[Episode[T]]:
+        """Begin episodes, each as `deal` would; the room makes all tasks that are to be made in one call."""
+        if self.play.role is Role.PROPOSE:
+            return [self._deal_proposal(rng, one or {}) for rng, one in zip(rngs, options, strict=True)]
+        found = [self._task(rng, one or {}) for rng, one in zip(rngs, options, strict=True)]
+        wanted = [(rng, one) for rng, one in zip(rngs, found, strict=True) if isinstance(one, StrEnum)]
+        made = iter(self.room.make_many([rng for rng, _ in wanted], [mode for _, mode in wanted], self.play.split))
+        return [self._begin(next(made) if isinstance(one, StrEnum) else one) for one in found]
+
+    def _task(self, rng: np.random.Generator, options: Mapping[str, Any]) -> T | StrEnum:
+        """The task of an episode, or the mode of one that is to be made."""
+        play = self.play
         if unknown := set(options) - {"task"}:
             raise BadArgument(f"a solver's reset knows the option 'task', not {sorted(unknown)}")
         if "task" in options:
-            task = self.room.check(options["task"])
+            task: T = self.room.check(options["task"])
             if task.mode not in play.mode:
                 raise BadArgument(f"this environment plays {', '.join(play.mode)}, and the task is one of {task.mode}")
-        else:
-            mode = self._mode(rng)
-            task = play.pool.sample(rng, 1, mode)[0] if play.pool is not None else self.room.make(rng, mode, play.split)
+            return task
+        mode = self._mode(rng)
+        return play.pool.sample(rng, 1, mode)[0] if play.pool is not None else mode
+
+    def _begin(self, task: T) -> Episode[T]:
         info = self._info(task.mode) | {"task_id": task.id, **self.room.public(task)}
-        return Episode(task.mode, self.room.prompt(task, play.prompt_style), info, task)
+        return Episode(task.mode, self.room.prompt(task, self.play.prompt_style), info, task)
 
     def _deal_proposal(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Episode[T]:
         play, mode = self.play, self._mode(rng)

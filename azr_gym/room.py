@@ -105,6 +105,10 @@ class Room(ABC, Generic[T]):
     def make(self, rng: np.random.Generator, mode: StrEnum, split: Split) -> T:
         """A fresh task."""
 
+    def make_many(self, rngs: Sequence[np.random.Generator], modes: Sequence[StrEnum], split: Split) -> list[T]:
+        """A fresh task of each generator: those that `make` gives. Override this where a batch is cheaper."""
+        return [self.make(rng, mode, split) for rng, mode in zip(rngs, modes, strict=True)]
+
     @abstractmethod
     def prompt(self, task: T, style: PromptStyle) -> str:
         """What a solver reads. Looks at nothing that belongs to the key."""

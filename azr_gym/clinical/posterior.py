@@ -6,8 +6,9 @@ others. Where all is known it is exact, but for what is said here:
 
 - The engine's acceptance of a patient is left out, and so is why something is unknown.
 - Two findings that are there, and may both follow from a third of which nothing is known, count as independent.
-- A finding that values decide counts, where these are unknown, as often as drawn patients of the condition have it;
-  several that one value decides count as independent.
+- A finding that values decide counts, where these are unknown, as often as drawn patients of the condition have it
+  (where such patients need not be measured, its own share is half of that); several that one value decides count as
+  independent. One that is not of every age and sex is possible, and never sure, where these are unknown.
 - A value that follows from others counts, where any of these is unknown, as its own and as drawn patients have it, in
   equal parts: a patient of whom the others are not even measured has its own. What is given of the others is not used.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from azr_gym.clinical.criteria import Bools, Floats
 from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, people
 from azr_gym.clinical.latent import FOLLOWS, HELD
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range, Sex
 from azr_gym.clinical.room import WEIGHTS
 from azr_gym.errors import BadArgument
 
@@ -38,6 +39,7 @@ MISFIT = math.log(1e-6)  # of a value that does not follow from the others
 GAS = ("ph", "paco2")  # with either bicarbonate: two of them make the third
 BICARBONATES = ("arterial_bicarbonate", "bicarbonate")
 DRAWS = 400  # patients that are counted, where a law has no formula
+OLDEST = 120.0  # years
 SMOOTH = 0.2  # standard deviations: as near as that, drawn values count for one
 LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
 HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS if name not in HELD} | {
@@ -77,6 +79,8 @@ class Posterior:
         for place, others in generator.implied.items():
             for other in others:
                 self.implying.setdefault(other, []).append(place)
+        ages_F2, sexes_F = generator.ages_F2, generator.sexes_F  # not everybody can have such findings
+        self.limited_F = (ages_F2[:, 0] > 0) | (ages_F2[:, 1] < OLDEST) | (sexes_F != [*Sex].index(Sex.ANY))
         self.given = {name: np.array([name in one.labs for one in self.forms]) for name in known.analytes}
         self.alike = {name: self._alike(name) for name in known.analytes}
         self._drawn: dict[object, Floats] = {}
@@ -142,20 +146,24 @@ class Posterior:
     @functools.cached_property
     def vague_shares(self) -> Floats:
         """The shares where values that decide a finding are unknown: of drawn patients, but for what implies it."""
-        share_CF, rng = self.share_CF.copy(), np.random.default_rng(0)
+        share_CF: Floats = np.minimum(self.share_CF, 1 - LEAST)
+        rng = np.random.default_rng(0)
         for row_F, condition, form in zip(share_CF, self.conditions, self.forms, strict=True):
             measured = {self.generator.analytes[place].id for place in form.measured}
             facts = self.generator.sample(rng, condition, DRAWS, whole=True)
             for reading, values, _, place, implying in reversed(self.generator.readings):
-                if not values.isdisjoint(measured):
-                    lack = np.mean(facts[reading.record.id] != 1.0)
-                    others = np.prod(1 - row_F[implying])  # nothing that implies it is there
-                    row_F[place] = np.clip(1 - lack / max(others, LEAST), LEAST, 1 - LEAST)
+                lack = np.mean(facts[reading.record.id] != 1.0)
+                others = np.prod(1 - row_F[implying])  # nothing that implies it is there
+                drawn, own = 1 - lack / max(others, LEAST), row_F[place]
+                share = (drawn + own) / 2 if values.isdisjoint(measured) else drawn
+                row_F[place] = np.clip(share, LEAST, 1 - LEAST)
         return share_CF
 
     def _settled(self, facts: Mapping[str, Floats], count: int) -> tuple[Bools, Bools]:
         """Which findings are as a value says, and tell nothing more; and which hang on a value that is unknown."""
-        settled_NF, vague_NF = np.zeros((2, count, len(self.generator.place)), np.bool_)
+        settled_NF = np.zeros((count, len(self.generator.place)), np.bool_)
+        person = self._person(facts, count)
+        vague_NF = np.isnan(person[AGE] + person[FEMALE])[:, None] & self.limited_F
         columns = self.library.columns(facts, count)
         for reading, values, _, place, _ in self.generator.readings:
             truth = reading(columns)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from azr_gym.clinical import induction, prompts, propose, solve, workup
-from azr_gym.clinical.engine import Engine, shared
-from azr_gym.clinical.generate import Difficulty, Generator
+from azr_gym.clinical.engine import Diagnosis, Engine, shared
+from azr_gym.clinical.generate import Difficulty, Generator, Search, together
 from azr_gym.clinical.library import Library
 from azr_gym.clinical.match import Matcher, matcher
 from azr_gym.clinical.rules import Rule, Rulebook
@@ -101,20 +101,35 @@ class ClinicalRoom(Room[ClinicalTask]):
 
     def make(self, rng: np.random.Generator, mode: Any, split: Split) -> ClinicalTask:
         """A patient of the generator, or patients with labels, of a condition that is drawn first."""
-        return self._rule_task(rng, split) if mode is Mode.INDUCTION else self._case(rng, mode, split)
+        return self.make_many([rng], [mode], split)[0]
 
-    def _case(self, rng: np.random.Generator, mode: Mode, split: Split) -> CaseTask:
+    def make_many(self, rngs: Sequence[np.random.Generator], modes: Sequence[Any], split: Split) -> list[ClinicalTask]:
+        """The same of each generator, with a call of the engine for all patients that are drawn at a time."""
+        made: list[ClinicalTask | None] = [
+            self._rule_task(rng, split) if mode is Mode.INDUCTION else None
+            for rng, mode in zip(rngs, modes, strict=True)
+        ]
+        while left := [place for place, task in enumerate(made) if task is None]:
+            found = together(self.engine, [self._search(rngs[place], split) for place in left])
+            whole = {place: one for place, one in zip(left, found, strict=True) if modes[place] is Mode.ABDUCTION}
+            hidden = propose.hide(*_columns([*whole.values()]), self.engine)
+            for place, (task, _) in zip(left, found, strict=True):
+                made[place] = task
+            for place, one in zip(whole, hidden, strict=True):
+                made[place] = one
+        return [task for task in made if task is not None]
+
+    def _search(self, rng: np.random.Generator, split: Split) -> Search[tuple[CaseTask, Diagnosis]]:
+        """A task of deduction, with what the engine says of the patient; see `generate.together`."""
         ids, share = _share(self.conditions)
         generator, levels = _generator(), self._levels(split)
         while True:
             condition = ids[int(rng.choice(len(ids), p=share))]
             difficulty = levels[int(rng.integers(len(levels)))]
-            facts = generator.patient(rng, condition, functools.partial(self._is_of, split, condition), difficulty)
-            if facts is not None:
-                task = CaseTask(Mode.DEDUCTION, frozen(facts), condition)
-                found = task if mode is Mode.DEDUCTION else self._hidden(task)
-                if found is not None:
-                    return found
+            accept = functools.partial(self._is_of, split, condition)
+            found = yield from generator.search(rng, condition, accept, difficulty)
+            if found is not None:
+                return CaseTask(Mode.DEDUCTION, frozen(found[0]), condition), found[1]
 
     def _levels(self, split: Split) -> Sequence[Difficulty]:
         levels = [one for one in self.levels if one in LEVELS[split]]
@@ -142,9 +157,6 @@ class ClinicalRoom(Room[ClinicalTask]):
     def _is_of(self, split: Split, condition: str, facts: dict[str, float]) -> bool:
         task = CaseTask(Mode.DEDUCTION, frozen(facts), condition)
         return split is Split.OOD or propose.held_out(task, self.library) == (split is Split.TEST)
-
-    def _hidden(self, task: CaseTask) -> CaseTask | None:
-        return propose.hide([task], self.engine.diagnose([task.whole]), self.engine)[0]
 
     def check(self, task: Any) -> ClinicalTask:
         """The task, if it is a patient with a condition that this version knows, or a rule that it can read.
@@ -276,7 +288,8 @@ class ClinicalRoom(Room[ClinicalTask]):
         if brief.mode is Mode.INDUCTION:
             return self._inputs(rng, brief, style)
         while True:
-            text = prompts.patient(self.library, self._case(rng, Mode.DEDUCTION, Split.TRAIN).whole, style)
+            [(task, _)] = together(self.engine, [self._search(rng, Split.TRAIN)])
+            text = prompts.patient(self.library, task.whole, style)
             [verdict] = self.read([brief], [text])
             if verdict.task is not None:
                 return text
@@ -293,7 +306,7 @@ class ClinicalRoom(Room[ClinicalTask]):
         raise BadTask(f"nothing was found to propose for the rule {brief.subject!r}: {verdict.reason}")
 
 
-def _columns(rows: Sequence[tuple[Any, str]]) -> tuple[list[Any], list[str]]:
+def _columns(rows: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
     return [row[0] for row in rows], [row[1] for row in rows]
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import azr_gym  # noqa: F401
@@ -15,6 +16,8 @@ from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import Difficulty, Generator
 from azr_gym.clinical.library import knowledge
 from azr_gym.clinical.propose import held_out
+from azr_gym.clinical.room import ClinicalRoom
+from azr_gym.roles import Split
 from azr_gym.testing import check_task_env
 
 ROLES, STYLES = ("solve", "propose"), ("full", "compact")
@@ -187,3 +190,10 @@ def test_batched_is_single() -> None:
         env = gym.make("ClinicalCase-v0", mode=("deduction", "abduction"))
         assert env.reset(seed=7 + place)[0] == prompts[place]
     assert envs.step(envs.unwrapped.oracle())[1].tolist() == [1.0] * 4
+
+
+def test_patients_drawn_side_by_side_are_those_of_one_at_a_time() -> None:
+    room, modes = ClinicalRoom(), [Mode.DEDUCTION, Mode.ABDUCTION, Mode.DEDUCTION, Mode.INDUCTION, Mode.ABDUCTION]
+    together = room.make_many([np.random.default_rng(seed) for seed in range(5)], modes, Split.TRAIN)
+    alone = [room.make(np.random.default_rng(seed), mode, Split.TRAIN) for seed, mode in enumerate(modes)]
+    assert together == alone
