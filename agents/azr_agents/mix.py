@@ -16,7 +16,7 @@ import numpy as np
 
 from azr_gym.agent import Agent
 from azr_gym.errors import BadArgument
-from azr_gym.pool import Sampling, TaskPool
+from azr_gym.pool import Entry, Sampling, TaskPool
 from azr_gym.task import Task
 
 from .config import Config
@@ -41,15 +41,19 @@ class Pools:
         if len(set(kinds)) < len(kinds):
             raise BadArgument(f"the tasks of {', '.join(pools)} are of one type: play them in runs of their own")
 
-    def env(self, task: Task) -> str:
+    def env(self, task: Any) -> str:
         """The id of a task's environment."""
         return next(env for env, kind in self.kinds.items() if isinstance(task, kind))
 
     def __len__(self) -> int:
         return sum(map(len, self.pools.values()))
 
-    def __contains__(self, task: Task) -> bool:
+    def __contains__(self, task: Any) -> bool:
         return task in self.pools[self.env(task)]
+
+    def entry(self, task: Any) -> Entry[Any]:
+        """As `TaskPool.entry`."""
+        return self.pools[self.env(task)].entry(task)
 
     def size(self, mode: str) -> int:
         """How many tasks of a mode there are."""

@@ -56,8 +56,7 @@ def bits(play: SelfPlay) -> dict[str, Any]:
             assert policy.learner.optimizer.state
             found |= {f"{name}.{key}": value.clone() for key, value in flatten(policy.learner).items()}
     found["pool"] = [
-        (entry.task.to_json(), entry.born, entry.attempts, entry.successes, entry.origin)
-        for entry in pool.entries()
+        (entry.task.to_json(), entry.born, entry.attempts, entry.successes, entry.origin) for entry in pool.entries()
     ]
     return found
 

@@ -114,7 +114,8 @@ def test_every_task_lies_with_its_own_kind_and_is_drawn_from_there(opened: tuple
         assert all(isinstance(task, kind) and task.mode == "deduction" and task in pool for task in own)
         assert not pool.add(own[0])
         pool.record(own[0], attempts=4, successes=1)
-        assert pool.pools[env].entry(own[0]).solve_rate == 0.25
+        assert pool.entry(own[0]) is pool.pools[env].entry(own[0])
+        assert pool.entry(own[0]).solve_rate == 0.25
     for how in ("uniform", "learnability"):
         drawn = Counter(pool.env(task) for task in pool.sample(rng, 400, sampling=how))
         assert drawn.total() == 400
