@@ -112,9 +112,10 @@ def test_levels_belong_to_their_splits() -> None:
     for level, split in (("atypical", "train"), ("comorbid", "test"), (("typical", "missing"), "ood")):
         with pytest.raises(BadArgument, match="split"):
             gym.make("ClinicalCase-v0", level=level, split=split)
-    for level in ("hard", ("typical", "comorbid"), ()):
+    none: tuple[str, ...] = ()
+    for unknown in ("hard", ("typical", "comorbid"), none):
         with pytest.raises(BadArgument, match="level must be"):
-            gym.make("ClinicalCase-v0", level=level)
+            gym.make("ClinicalCase-v0", level=unknown)
 
 
 def test_levels_mix() -> None:
