@@ -568,7 +568,7 @@ def test_a_rewarded_token_becomes_likely(name: str) -> None:
 
     token = int(chances().argsort(descending=True)[9])  # seen now and then
     before = float(chances()[token])
-    for turn in range(20):
+    for turn in range(40):
         [group] = sampler.reply(["ab"], 64, turn)
         reward = torch.tensor([float(reply.ids[0] == token) for reply in group])
         advantages = list((reward - reward.mean())[:, None] / (reward.std() + 0.1))
