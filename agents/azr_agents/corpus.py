@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -14,6 +14,7 @@ import numpy as np
 from azr_gym.roles import Role
 
 MODULES = {"CodeTriplet-v0": ".corpus_code", "ClinicalCase-v0": ".corpus_clinic"}  # by environment
+PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
 # Of programs and patients both: words may hold digits, and none begins with the space after a comma or a sign, so that
 # a finding is one token wherever it stands.
 MIXED = r"\n[+-] |, |\n +|\n|\d| ?[a-eA-E](?=[a-eA-E]*(?!\w))| ?[A-Za-z_]\w*| ?[^\sA-Za-z_\d]+| +"
@@ -28,6 +29,13 @@ class Example:
     prompt: str
     answer: str
     more: tuple[tuple[str, str], ...] = ()
+
+
+def thinned(rng: np.random.Generator, made: Iterable[Example]) -> Iterator[Example]:
+    """Every answer, and `PROPOSE_SHARE` of the proposals."""
+    for example in made:
+        if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:
+            yield example
 
 
 class Source(Protocol):

@@ -24,7 +24,7 @@ from azr_gym.clinical.task import CaseTask, InductionTask, Mode, frozen
 from azr_gym.roles import PromptStyle, Role
 from azr_gym.room import Brief
 
-from .corpus import Example
+from .corpus import Example, thinned
 from .tokenizer import THINK, THOUGHT
 
 COMPACT = PromptStyle.COMPACT
@@ -34,7 +34,6 @@ PATIENTS = 256  # drawn at once for a condition: the rules are judged in one cal
 FLATTENED = 0.5  # power of the conditions' weights: common ones come oftener, and the rarest still hundreds of times
 THOUGHT_SHARE = 0.3  # of the answers about patients
 MAX_REFERENCES = 2  # shown to a proposer, of other conditions than its own
-PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
 SPLIT = r"\n[+-] |\n|, | ?\d| ?[A-Z](?!\w)|\w+| ?[^\s\w]+| +"  # a name is one piece, whatever stands before it
 
 
@@ -67,9 +66,7 @@ def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Exampl
             if (part := hidden[place]) is not None:  # else who the patient is makes the diagnosis
                 references = _references(rng, tasks, part.condition)
                 made += [_solved(rng, book.known, part, proof.facts), _proposed(book.known, part, references)]
-            for example in [*made, *_ruled(rng, book)]:
-                if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:
-                    yield example
+            yield from thinned(rng, [*made, *_ruled(rng, book)])
 
 
 @functools.cache

@@ -22,14 +22,13 @@ from azr_gym.code.triplet import InductionTask, Mode, Triplet
 from azr_gym.roles import PromptStyle, Role
 from azr_gym.room import Brief
 
-from .corpus import Example
+from .corpus import Example, thinned
 from .tokenizer import CODE, THINK, THOUGHT
 
 COMPACT = PromptStyle.COMPACT
 THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the way
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
-PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
 MORE, MORE_THOUGHT = 2, 5  # further calls of a program, at most, where answers do not think and where they do
 SPLIT = CODE
 
@@ -51,9 +50,7 @@ def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Exampl
         pairs = int(rng.choice(PAIRS))
         made = sample(rng, level=int(rng.choice(levels)), n_inputs=pairs, operations=True)
         triplet = Triplet.of(Mode.DEDUCTION, made.source, made.inputs[0], made.outputs[0])
-        for example in _examples(rng, made, triplet, shown):
-            if example.role is Role.SOLVE or rng.random() < PROPOSE_SHARE:
-                yield example
+        yield from thinned(rng, _examples(rng, made, triplet, shown))
         shown.append(triplet)
 
 
