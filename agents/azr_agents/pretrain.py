@@ -288,17 +288,23 @@ class Trainer:
         return loss
 
     def _learn(self, batch: Batch) -> Tensor:
+        """A step; gives the loss of the weighted tokens.
+
+        What is learned from is their sum, not their mean: long thoughts stand in batches of their own, and each token
+        would count less there than a short answer's does among its prompts. A base that read thoughts in 30% of the
+        answers then thought in 13%.
+        """
         ids_BL, weight_BL = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.on_gpu, cache_enabled=False):
             logits = self.model(input_ids=ids_BL, use_cache=False).logits[:, :-1]
         weight = weight_BL[:, 1:].flatten()
         losses = functional.cross_entropy(logits.float().flatten(0, 1), ids_BL[:, 1:].flatten(), reduction="none")
-        loss = (losses * weight).sum() / weight.sum()
+        total = (losses * weight).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (total / weight_BL.numel()).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        return loss.detach()
+        return total.detach() / weight.sum()
 
     def _capture(self, batch: Batch) -> tuple[Any, Batch, Tensor]:
         """Record a step. Recording runs nothing, but its warm-up does: the weights are put back."""

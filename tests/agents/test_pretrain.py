@@ -247,6 +247,19 @@ def test_the_loss_is_that_of_the_weighted_tokens(tokenizer: Any, corpus: Corpus)
     assert float(pretrain.Trainer(model, 1e-3, 50).step(batch)) == pytest.approx(total / weights, rel=1e-4)
 
 
+def test_an_answer_counts_as_much_whatever_stands_beside_it(tokenizer: Any, corpus: Corpus) -> None:
+    batch = next(batches(corpus, TOY))
+    half = torch.arange(len(batch.ids_BL))[:, None] < len(batch.ids_BL) // 2
+
+    def slope(weight_BL: torch.Tensor) -> torch.Tensor:
+        trainer = pretrain.Trainer(make_model(TOY, tokenizer), 1e-3, 50)
+        trainer.step(pretrain.Batch(batch.ids_BL, 1e-3 * weight_BL))  # so small that nothing is clipped
+        return torch.cat([weight.grad.flatten() for weight in trainer.model.parameters()])
+
+    parts = slope(batch.weight_BL * half) + slope(batch.weight_BL * ~half)
+    torch.testing.assert_close(slope(batch.weight_BL), parts, rtol=1e-4, atol=1e-7)
+
+
 # --- a base -----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
