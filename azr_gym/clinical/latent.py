@@ -1,7 +1,7 @@
 """Makes measured values belong together: what follows from others is computed, not drawn.
 
 Only values that a condition does not set itself are changed; the identities are those that `knowledge/plausible.toml`
-checks.
+checks, and lungs make up for a bicarbonate that is low or high.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import numpy as np
 from azr_gym.clinical.criteria import Floats
 
 Table = dict[str, Floats]
+GAS = ("ph", "paco2")  # with bicarbonate, two of them make the third
+BICARBONATES = ("arterial_bicarbonate", "bicarbonate")  # one and the same
 PH_PK, SOLUBILITY = 6.1, 0.0307  # Henderson-Hasselbalch: see knowledge/plausible.toml
+USUAL_PACO2, ALLOWANCE = 40.0, 2 / 5  # mmHg; how far from what is expected, for as far from usual: see `expected_paco2`
 OTHER_CELLS = 7.0  # per cent of the leukocytes that are neither neutrophils, lymphocytes nor eosinophils
 HELD = ("total_protein",)  # drawn, and only held to a bound by what follows
 HAEMATOCRIT = 3.0  # times haemoglobin in g/dL
@@ -36,19 +39,42 @@ def agree(facts: Table, given: Collection[str]) -> None:
         facts["direct_bilirubin"] = np.minimum(facts["direct_bilirubin"], facts["bilirubin"])
 
 
+def drawn_gas(given: Collection[str]) -> tuple[str, str]:
+    """Which two of pH, pCO2 and bicarbonate are drawn, where all are measured."""
+    bound = next((name for name in BICARBONATES if name in given), None)
+    if bound is None or all(name in given for name in GAS):
+        return GAS
+    return bound, "ph" if "ph" in given else "paco2"
+
+
+def expected_paco2(bicarbonate: Floats) -> Floats:
+    """What the lungs make of pCO2, mmHg, where bicarbonate, mmol/L, is low or high.
+
+    Low: 1.5 * bicarbonate + 8, give or take 2 (Winters: Albert MS, Dell RB, Winters RW. Ann Intern Med 1967;66:312-322;
+    seen at https://rdrr.io/cran/cliot/man/winters_formula.html). High: 0.7 more for each 1 more of bicarbonate
+    (seen at https://www.rrnursingschool.biz/renal-failure-2/figure-630.html), from 24 and 40 on. The two lines meet at
+    19; from there to 24 the second is taken, which leaves the first by 2 at 21.5.
+    """
+    return np.minimum(1.5 * bicarbonate + 8, USUAL_PACO2 + 0.7 * (bicarbonate - 24))
+
+
 def _gas(facts: Table, given: Collection[str]) -> None:
     """pH, pCO2 and bicarbonate: two of them make the third. The two bicarbonates are one."""
-    either = [name for name in ("arterial_bicarbonate", "bicarbonate") if name in facts]
+    either = [name for name in BICARBONATES if name in facts]
     if "ph" not in facts or "paco2" not in facts:
         if len(either) == 2:
             first, second = either if either[0] in given else either[::-1]
             facts[second] = facts[first]
         return
-    bound = [name for name in either if name in given]
-    if bound and "paco2" in given and "ph" not in given:
-        facts["ph"] = PH_PK + np.log10(facts[bound[0]] / (SOLUBILITY * facts["paco2"]))
-    elif bound and "ph" in given and "paco2" not in given:
-        facts["paco2"] = np.clip(facts[bound[0]] / (SOLUBILITY * 10 ** (facts["ph"] - PH_PK)), 8, 150)
+    first, second = drawn_gas(given)
+    if first in BICARBONATES:
+        bound = np.clip(facts[first], 1, 60)
+        if second == "ph":
+            facts["paco2"] = np.clip(bound / (SOLUBILITY * 10 ** (facts["ph"] - PH_PK)), 8, 150)
+        elif "paco2" not in given:
+            facts["paco2"] = expected_paco2(bound) + ALLOWANCE * (facts["paco2"] - USUAL_PACO2)
+        if second == "paco2":
+            facts["ph"] = PH_PK + np.log10(bound / (SOLUBILITY * facts["paco2"]))
     gas = SOLUBILITY * facts["paco2"] * 10 ** (facts["ph"] - PH_PK)
     for name in either:
         facts[name] = np.clip(gas, 1, 60)

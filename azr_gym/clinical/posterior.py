@@ -11,6 +11,7 @@ others. Where all is known it is exact, but for what is said here:
   independent. One that is not of every age and sex is possible, and never sure, where these are unknown.
 - A value that follows from others counts, where any of these is unknown, as its own and as drawn patients have it, in
   equal parts: a patient of whom the others are not even measured has its own. What is given of the others is not used.
+- Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
   and direct bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
 
@@ -29,15 +30,22 @@ from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Bools, Floats
 from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, people
-from azr_gym.clinical.latent import FOLLOWS, HELD
+from azr_gym.clinical.latent import (
+    ALLOWANCE,
+    BICARBONATES,
+    FOLLOWS,
+    GAS,
+    HELD,
+    USUAL_PACO2,
+    drawn_gas,
+    expected_paco2,
+)
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range, Sex
 from azr_gym.clinical.room import WEIGHTS
 from azr_gym.errors import BadArgument
 
 NEVER = -1e6  # the logarithm of 0, which sums and products bear
 MISFIT = math.log(1e-6)  # of a value that does not follow from the others
-GAS = ("ph", "paco2")  # with either bicarbonate: two of them make the third
-BICARBONATES = ("arterial_bicarbonate", "bicarbonate")
 DRAWS = 400  # patients that are counted, where a law has no formula
 OLDEST = 120.0  # years
 SMOOTH = 0.2  # standard deviations: as near as that, drawn values count for one
@@ -184,7 +192,7 @@ class Posterior:
         return {AGE: facts.get(AGE, unknown_N), FEMALE: female_N, MALE: facts.get(MALE, 1.0 - female_N)}
 
     def _measured(self, facts: Mapping[str, Floats], count: int) -> Floats:
-        log_NC = np.zeros((count, len(self.forms)))
+        log_NC, facts = np.zeros((count, len(self.forms))), _copied(facts)
         can_FN = self.generator.possible(self._person(facts, count))
         computed = {name: (needs, value) for name, needs, value in FOLLOWS if name not in HELD}
         with np.errstate(all="ignore"):
@@ -196,7 +204,9 @@ class Posterior:
                 log_N = np.zeros(count)
                 for places in self.alike[name]:
                     rows = np.flatnonzero(counts_NC[:, places].any(1))
-                    part = {key: column[rows] for key, column in facts.items() if key in (name, FEMALE)}
+                    part = {
+                        key: column[rows] for key, column in facts.items() if key in (name, FEMALE, "ph", *BICARBONATES)
+                    }
                     log_N[rows] = _log(self._mass(self.forms[places[0]], analyte, part, can_FN[:, rows]))
                     log_NC[:, places] += np.where(counts_NC[:, places], log_N[:, None], 0.0)
                 if name in computed and all(need in facts for need in computed[name][0]):
@@ -216,11 +226,14 @@ class Posterior:
             return known_N
 
         if name in (*GAS, *BICARBONATES, "base_excess"):
-            gas_N = all_known(GAS)
+            gas_N, either = all_known(GAS), _either(facts)
+            all_N = gas_N & all_known(either)
             for place, one in enumerate(self.forms):
-                drawn_NC[:, place] = np.where(gas_N, name in _gas(one.labs), name == _bicarbonate(one.labs, facts))
-                if name in GAS or name == "base_excess" or not all(other in facts for other in BICARBONATES):
-                    drawn_NC[~gas_N, place] = True
+                first, second = drawn_gas(one.labs)
+                own = next((other for other in either if other in one.labs), either[-1])  # the other is its copy
+                drawn = (own if first in BICARBONATES else first, second)
+                alone = name not in BICARBONATES or name == own
+                drawn_NC[:, place] = np.where(all_N, name in drawn, np.where(gas_N, name in GAS, alone))
         if name == "neutrophil_percent":
             counted_C = self.given["neutrophils"] & ~self.given[name]
             drawn_NC &= ~(counted_C & all_known(["neutrophils", "leukocytes"])[:, None])
@@ -267,6 +280,10 @@ class Posterior:
                 overlap_N = np.minimum(values_N + half, high) - np.maximum(values_N - half, low)
                 fits_N = np.clip(overlap_N, 0, None) / (high - low)
                 mass_N = mass_N + one.share_F[place] * can_FN[place] * (fits_N - mass_N)
+        if analyte.id == "paco2" and drawn_gas(one.labs)[0] in BICARBONATES:
+            ph_N, bound_N = (facts.get(name, np.full(len(values_N), np.nan)) for name in ("ph", _either(facts)[0]))
+            fits_N = _compensated_mass(values_N, half, bound_N, analyte.reference)
+            mass_N = np.where(np.isnan(ph_N + bound_N), mass_N, fits_N)
         return mass_N
 
     def _counted_mass(
@@ -287,17 +304,19 @@ class Posterior:
         return (1 - LEAST) * half / near * (upto_N - under_N) / DRAWS + LEAST * 2 * half / (high - low)
 
 
-def _gas(labs: Mapping[str, Range]) -> tuple[str, str]:
-    """Which two of pH, pCO2 and bicarbonate are drawn."""
-    bound = next((name for name in BICARBONATES if name in labs), None)
-    if bound is not None and ("ph" in labs) != ("paco2" in labs):
-        return bound, "ph" if "ph" in labs else "paco2"
-    return GAS
+def _either(facts: Mapping[str, Floats]) -> Sequence[str]:
+    """The bicarbonates that there are columns of; one of them where there is none."""
+    return [name for name in BICARBONATES if name in facts] or BICARBONATES[:1]
 
 
-def _bicarbonate(labs: Mapping[str, Range], facts: Mapping[str, Floats]) -> str:
-    """Which of two bicarbonates is drawn; the other is its copy."""
-    return BICARBONATES[0] if BICARBONATES[0] in labs and BICARBONATES[0] in facts else BICARBONATES[1]
+def _copied(facts: Mapping[str, Floats]) -> Mapping[str, Floats]:
+    """The facts, where the two bicarbonates are one: known of both, or of none."""
+    either = _either(facts)
+    if len(either) < 2:
+        return facts
+    one_N, other_N = (facts[name] for name in either)
+    copies = np.where(np.isnan(one_N), other_N, one_N), np.where(np.isnan(other_N), one_N, other_N)
+    return {**facts, **dict(zip(either, copies, strict=True))}
 
 
 def _log(share: Floats) -> Floats:
@@ -346,6 +365,14 @@ def _clipped_mass(values_N: Floats, half: float, low: float, high: float) -> Flo
     lower_N = np.where(below_N <= low, -np.inf, (below_N - middle) / spread)
     upper_N = np.where(above_N >= high, np.inf, (above_N - middle) / spread)
     return np.where(inside_N, _between(lower_N, np.maximum(upper_N, lower_N)), 0.0)
+
+
+def _compensated_mass(values_N: Floats, half: float, bound_N: Floats, usual: Range) -> Floats:
+    """Of pCO2 that makes up for a bicarbonate, and of the pH that follows: it has more decimals than its grounds."""
+    near = half + 0.5 * 1.5  # as much as rounding may move it: see `expected_paco2`
+    usual_N = USUAL_PACO2 + (values_N - expected_paco2(bound_N)) / ALLOWANCE
+    share_N = np.minimum(0.01 * math.log(10) * bound_N, 1.0)  # of the pH that a bicarbonate without decimals allows
+    return _clipped_mass(usual_N, near / ALLOWANCE, *usual) * half / near * share_N
 
 
 def _between(lower_N: Floats, upper_N: Floats) -> Floats:

@@ -13,6 +13,7 @@ from azr_gym.clinical.case import closed, parse_case
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
+from azr_gym.clinical.latent import expected_paco2
 from azr_gym.clinical.library import knowledge
 
 CONDITIONS = sorted(knowledge().conditions)
@@ -105,3 +106,30 @@ def test_nothing_is_unknown_of_a_whole_patient(seed: int, condition: str) -> Non
     assert set(facts) >= {*knowledge().findings, *knowledge().analytes}
     assert not any(np.isnan(column).any() for name, column in facts.items() if name != WEEKS)
     assert (np.isnan(facts[WEEKS]) == (facts["pregnant"] == 0.0)).all()
+
+
+SETS_BICARBONATE = [
+    one.id
+    for one in knowledge().conditions.values()
+    if not {"ph", "paco2"} & {*one.labs} and {"arterial_bicarbonate", "bicarbonate"} & {*one.labs}
+]
+
+
+@given(seeds, st.sampled_from(SETS_BICARBONATE))
+@settings(max_examples=40)
+def test_a_bicarbonate_that_the_condition_sets_stays_and_the_gas_follows(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 400, whole=True)
+    low, high = knowledge().conditions[condition].labs["bicarbonate"]
+    inside = (facts["bicarbonate"] >= np.floor(low)) & (facts["bicarbonate"] <= np.ceil(high))
+    assert inside.mean() > 0.8  # of the nine in ten that lie there
+    assert (facts["arterial_bicarbonate"] == facts["bicarbonate"]).all()
+    expected_N = expected_paco2(facts["bicarbonate"])
+    assert (np.abs(facts["paco2"] - expected_N) <= 2 + 1.5 / 2 + 1 / 2).all()  # and both are rounded to whole numbers
+    least_N, most_N = (
+        6.1 + np.log10((facts["bicarbonate"] + end) / (0.0307 * (facts["paco2"] - end))) for end in (-0.5, 0.5)
+    )
+    assert ((facts["ph"] > least_N - 0.006) & (facts["ph"] < most_N + 0.006)).all()
+
+
+def test_lungs_make_up_for_a_bicarbonate_as_is_published() -> None:
+    assert expected_paco2(np.array([8.0, 12.0, 24.0, 34.0])).tolist() == [20.0, 26.0, 40.0, 47.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import math
@@ -155,6 +156,27 @@ def test_it_is_calibrated(shown: float) -> None:
         expected.append(weight * (share_NC**2).sum())
     assert sum(of_truth) == pytest.approx(sum(expected), abs=0.03)
     assert sum(of_truth) > 0.9 if shown == 1.0 else sum(of_truth) > 0.3
+
+
+@pytest.mark.parametrize("condition", ["ckd_stage_5", "pyloric_stenosis"])
+def test_of_the_gas_two_values_are_drawn_and_the_third_counts_once(condition: str) -> None:
+    """Of a condition that sets bicarbonate alone: how often a gas is drawn, against one that sets nothing."""
+    generator, other = whole().generator, "panic_disorder"
+    rng, count, names = np.random.default_rng(0), 200_000, ("ph", "paco2", "bicarbonate")
+    posterior, often = Posterior(generator, [condition, other]), []
+    for one in posterior.conditions:
+        form, facts = generator.presentation(one), {"female": np.ones(count), "pregnant": np.zeros(count)}
+        places = [place for place, name in enumerate(generator.library.analytes) if name in names]
+        generator.measure(rng, form, places, facts, np.zeros((len(generator.place), count), np.bool_))
+        often.append(collections.Counter(zip(*(facts[name].tolist() for name in names), strict=True)))
+    common = [gas for gas in often[0] | often[1] if often[0][gas] + often[1][gas] > 400]
+    found_NC = posterior(
+        {name: np.array(column) for name, column in zip(names, zip(*common, strict=True), strict=True)}
+    )
+    odds_N = found_NC[:, 0] / np.exp(posterior.prior_C[0]) + found_NC[:, 1] / np.exp(posterior.prior_C[1])
+    wanted = np.array([often[0][gas] / (often[0][gas] + often[1][gas]) for gas in common])
+    assert len(common) > 50
+    assert np.abs(found_NC[:, 0] / np.exp(posterior.prior_C[0]) / odds_N - wanted).mean() < 0.035
 
 
 @pytest.mark.parametrize("whole_patients", [True, False])
