@@ -18,7 +18,7 @@ BICARBONATES = ("arterial_bicarbonate", "bicarbonate")  # one and the same
 PH_PK, SOLUBILITY = 6.1, 0.0307  # Henderson-Hasselbalch: see knowledge/plausible.toml
 USUAL_PACO2, ALLOWANCE = 40.0, 2 / 5  # mmHg; how far from what is expected, for as far from usual: see `expected_paco2`
 OTHER_CELLS = 7.0  # per cent of the leukocytes that are neither neutrophils, lymphocytes nor eosinophils
-HELD = ("total_protein",)  # drawn, and only held to a bound by what follows
+HELD = ("total_protein", "bilirubin")  # drawn, and only held to a bound by what follows
 HAEMATOCRIT = 3.0  # times haemoglobin in g/dL
 
 
@@ -35,7 +35,7 @@ def agree(facts: Table, given: Collection[str]) -> None:
     for name, needs, value in FOLLOWS:
         if name in facts and name not in given and all(one in facts for one in needs):
             facts[name] = value(facts)
-    if "direct_bilirubin" in facts and "bilirubin" in facts:
+    if "direct_bilirubin" in facts and "bilirubin" in facts:  # where the total is given, the part gives way
         facts["direct_bilirubin"] = np.minimum(facts["direct_bilirubin"], facts["bilirubin"])
 
 
@@ -111,6 +111,7 @@ FOLLOWS: list[tuple[str, tuple[str, ...], Callable[[Table], Floats]]] = [  # wha
     ("lymphocyte_percent", ("neutrophil_percent",), _lymphocytes),
     ("neutrophils", ("leukocytes", "neutrophil_percent"), _neutrophils),
     ("total_protein", ("albumin",), lambda facts: np.maximum(facts["total_protein"], facts["albumin"] + 1.5)),
+    ("bilirubin", ("direct_bilirubin",), lambda facts: np.maximum(facts["bilirubin"], facts["direct_bilirubin"])),
     ("transferrin_saturation", ("iron", "tibc"), lambda facts: np.clip(100 * facts["iron"] / facts["tibc"], 1, 100)),
     ("ldl", ("total_cholesterol", "hdl", "triglycerides"), _ldl),
     ("serum_osmolality", ("sodium", "glucose", "bun"), _osmolality),

@@ -13,7 +13,7 @@ others. Where all is known it is exact, but for what is said here:
   equal parts: a patient of whom the others are not even measured has its own. What is given of the others is not used.
 - Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
-  and direct bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
+  and bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
 
 So what a condition's patients can have never counts as impossible for it, however little is known of them.
 """
@@ -50,7 +50,7 @@ DRAWS = 400  # patients that are counted, where a law has no formula
 OLDEST = 120.0  # years
 SMOOTH = 0.2  # standard deviations: as near as that, drawn values count for one
 LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
-HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS if name not in HELD} | {
+HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS} | {
     "neutrophil_percent": frozenset(["neutrophils"]),
     "lymphocyte_percent": frozenset(["neutrophil_percent", "eosinophil_percent", "neutrophils"]),
     **{name: frozenset([*GAS, *BICARBONATES]) for name in (*GAS, *BICARBONATES, "base_excess")},
@@ -269,7 +269,8 @@ class Posterior:
         female_N = facts.get(FEMALE, np.full(len(values_N), np.nan))
         (low_f, high_f), (low_m, high_m) = analyte.interval(True), analyte.interval(False)
         women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
-        if analyte.id in HANGS_ON:
+        others = HANGS_ON.get(analyte.id, frozenset())
+        if others and (analyte.id not in HELD or not others.isdisjoint(one.labs)):
             women_N = (women_N + self._counted_mass(one, analyte, values_N, half, 1.0)) / 2
             men_N = (men_N + self._counted_mass(one, analyte, values_N, half, 0.0)) / 2
         share_N = np.where(np.isnan(female_N), one.female, female_N)

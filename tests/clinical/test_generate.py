@@ -13,7 +13,7 @@ from azr_gym.clinical.case import closed, parse_case
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
-from azr_gym.clinical.latent import expected_paco2
+from azr_gym.clinical.latent import agree, expected_paco2
 from azr_gym.clinical.library import knowledge
 
 CONDITIONS = sorted(knowledge().conditions)
@@ -106,6 +106,15 @@ def test_nothing_is_unknown_of_a_whole_patient(seed: int, condition: str) -> Non
     assert set(facts) >= {*knowledge().findings, *knowledge().analytes}
     assert not any(np.isnan(column).any() for name, column in facts.items() if name != WEEKS)
     assert (np.isnan(facts[WEEKS]) == (facts["pregnant"] == 0.0)).all()
+
+
+def test_a_total_gives_way_to_a_part_that_is_given() -> None:
+    both = {"bilirubin": np.array([0.5, 4.0]), "direct_bilirubin": np.array([2.0, 2.0])}
+    for name, total, part in (("direct_bilirubin", [2.0, 4.0], [2.0, 2.0]), ("bilirubin", [0.5, 4.0], [0.5, 2.0])):
+        facts = dict(both)
+        agree(facts, [name])
+        assert facts["bilirubin"].tolist() == total
+        assert facts["direct_bilirubin"].tolist() == part
 
 
 SETS_BICARBONATE = [
