@@ -8,6 +8,7 @@ measured value decides (`knowledge/measured.toml`) is as the value says.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Generator as Steps
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, ne
 WEEKS = "gestational_weeks"  # the one value that only some have
 CHARACTERISTIC = 0.9  # a finding of so many of a condition's patients is one that the typical patient has
 DISTRACTED = 3.0  # times as common are findings without a bearing on the condition, where they are to distract
-PANELS = 3  # of normal values that are measured to distract
+PANELS = 3  # of normal values, that are measured to distract
 VITALS = "vitals"  # the one panel that comes whole: of others the typical patient has what bears on the condition
 MISSING = 0.6  # share of the facts that the diagnosis does not need which are unknown, where facts are missing
 
@@ -165,12 +166,12 @@ class Generator:
         self.analytes = [*self.library.analytes.values()]
         self.limits_A2 = np.array([one.limits for one in self.analytes], np.float64)
         self.scale_A = 10.0 ** np.array([one.decimals for one in self.analytes])
-        self.ends_A22 = np.array([[one.interval(female) for female in (False, True)] for one in self.analytes])
+        self.ends_A22 = np.array([[one.usual(female) for female in (False, True)] for one in self.analytes])
         self.readings = [self._hangs(reading) for reading in self.library.readings]
-        self.panels = sorted({one.panel for one in self.library.analytes.values()} - {""})
         self._looked_at: dict[str, set[str]] = {}
         for check in self.engine.checks:
             self._looked_at.setdefault(check.condition.id, set()).update(check.criterion.names)
+        self.panels, self.panel_shares = self._usual_panels()
         self._presentations: dict[tuple[str, ...], Presentation] = {}
 
     def draw(
@@ -221,7 +222,7 @@ class Generator:
         if whole:
             known_FN[:], measured = True, range(len(self.analytes))
         elif difficulty is Difficulty.DISTRACTORS:
-            panels = {self.panels[place] for place in rng.choice(len(self.panels), PANELS, replace=False)}
+            panels = rng.choice(self.panels, min(PANELS, len(self.panels)), replace=False, p=self.panel_shares)
             more = (place for place, analyte in enumerate(self.analytes) if analyte.panel in panels)
             measured = sorted({*one.measured, *more})
         self.measure(rng, one, measured, facts, own_FN)
@@ -327,6 +328,18 @@ class Generator:
             fitted=tuple(fitted),
             laws=self._laws(labs),
         )
+
+    def _usual_panels(self) -> tuple[list[str], Floats]:
+        """Panels that may be measured to distract, and how often: as conditions look at them. None has a drug level."""
+        often = Counter[str]()
+        for one in self.library.conditions.values():
+            names = self.library.grounds({*self._looked_at.get(one.id, ()), *one.labs})
+            often.update({analyte.panel for analyte in self.analytes if analyte.id in names})
+        for analyte in self.analytes:
+            if analyte.exogenous or not analyte.panel:
+                del often[analyte.panel]
+        panels = sorted(often)
+        return panels, np.array([often[one] for one in panels]) / often.total()
 
     def _laws(self, labs: Mapping[str, Range]) -> Laws:
         low_A2, high_A2 = self.ends_A22[..., 0].copy(), self.ends_A22[..., 1].copy()

@@ -267,7 +267,7 @@ class Posterior:
         if analyte.id in one.labs:
             return _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits)
         female_N = facts.get(FEMALE, np.full(len(values_N), np.nan))
-        (low_f, high_f), (low_m, high_m) = analyte.interval(True), analyte.interval(False)
+        (low_f, high_f), (low_m, high_m) = analyte.usual(True), analyte.usual(False)
         women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
         others = HANGS_ON.get(analyte.id, frozenset())
         if others and (analyte.id not in HELD or not others.isdisjoint(one.labs)):
@@ -283,7 +283,7 @@ class Posterior:
                 mass_N = mass_N + one.share_F[place] * can_FN[place] * (fits_N - mass_N)
         if analyte.id == "paco2" and drawn_gas(one.labs)[0] in BICARBONATES:
             ph_N, bound_N = (facts.get(name, np.full(len(values_N), np.nan)) for name in ("ph", _either(facts)[0]))
-            fits_N = _compensated_mass(values_N, half, bound_N, analyte.reference)
+            fits_N = _compensated_mass(values_N, half, bound_N, analyte.usual(False))
             mass_N = np.where(np.isnan(ph_N + bound_N), mass_N, fits_N)
         return mass_N
 

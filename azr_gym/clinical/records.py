@@ -90,6 +90,11 @@ class Analyte:
     panel: str = ""  # what is ordered to have it measured
     decimals: int = 1
     log: bool = False  # whether values spread over orders of magnitude
+    exogenous: bool = False  # there is none of it in whoever took none; the reference interval is that of treatment
+
+    def usual(self, female: bool) -> Range:
+        """Where values of a woman or a man lie whom nothing ails."""
+        return (0.0, 0.0) if self.exogenous else self.interval(female)
 
     def interval(self, female: bool) -> Range:
         """The reference interval of a woman or a man."""

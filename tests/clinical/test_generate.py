@@ -108,6 +108,29 @@ def test_nothing_is_unknown_of_a_whole_patient(seed: int, condition: str) -> Non
     assert (np.isnan(facts[WEEKS]) == (facts["pregnant"] == 0.0)).all()
 
 
+EXOGENOUS = [one.id for one in knowledge().analytes.values() if one.exogenous]
+
+
+@given(seeds, conditions)
+@settings(max_examples=40)
+def test_what_has_to_be_taken_is_neither_there_without_a_reason_nor_measured(seed: int, condition: str) -> None:
+    rng, form = np.random.default_rng(seed), generator().presentation(condition)
+    looked_at = {generator().analytes[place].id for place in form.measured}
+    distracted = generator().sample(rng, condition, PATIENTS, Difficulty.DISTRACTORS)
+    whole = generator().sample(rng, condition, PATIENTS, whole=True)
+    for name in EXOGENOUS:
+        assert name not in distracted or name in looked_at
+        assert name in form.labs or (whole[name] == 0.0).all()
+
+
+def test_what_many_conditions_look_at_distracts_more_often() -> None:
+    rng, often = np.random.default_rng(0), dict.fromkeys(("haemoglobin", "csf_protein", "adamts13_activity"), 0)
+    for _ in range(400):
+        facts = generator().sample(rng, "migraine_without_aura", 1, Difficulty.DISTRACTORS)
+        often = {name: count + (name in facts) for name, count in often.items()}
+    assert often["haemoglobin"] > 5 * often["csf_protein"] > 5 * often["adamts13_activity"]
+
+
 def test_a_total_gives_way_to_a_part_that_is_given() -> None:
     both = {"bilirubin": np.array([0.5, 4.0]), "direct_bilirubin": np.array([2.0, 2.0])}
     for name, total, part in (("direct_bilirubin", [2.0, 4.0], [2.0, 2.0]), ("bilirubin", [0.5, 4.0], [0.5, 2.0])):
