@@ -1,7 +1,7 @@
 """Whole patients in bulk, for `ClinicalCaseTabular-v0`: everything that an order could reveal is there already.
 
-A patient is drawn by the generator for a condition behind the complaint, as often as the condition is common; values
-that its condition does not set are normal, and what was not noted is absent. The label is what the engine says of the
+A patient is drawn by the generator for a condition behind the complaint, as often as the condition is common, and
+everything is known of them. The label is what the engine says of the
 whole patient; who does not come with the complaint, or has something else, is left out.
 """
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import Engine, Verdict, shared
 from azr_gym.clinical.generate import Generator
-from azr_gym.clinical.latent import agree
 from azr_gym.clinical.library import AGE, FEMALE, PREGNANT, Analyte, Library, knowledge
 from azr_gym.clinical.panels import Complaint
 from azr_gym.clinical.propose import HELD_OUT_SHARE
@@ -31,11 +30,6 @@ PATIENTS = 8192
 ROUNDS, SPARE = 50, 1.1  # how often patients are drawn at most, and how many more than seem to be needed
 LIMIT = 6.0  # of a scaled value: three times as far from the middle as the ends of the reference interval
 OLDEST = 120.0  # years
-GO_TOGETHER = {  # finding: (value, where it lies then); a design constant, within what `plausible.toml` allows
-    "fever_measured": ("temperature", (38.3, 39.9)),
-    "jaundice": ("bilirubin", (2.6, 12.0)),
-    "coma": ("gcs", (3.0, 8.0)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +176,7 @@ def _patients(generator: Generator, rng: np.random.Generator, form: Layout, coun
     engine, tables = generator.engine, list[dict[str, Floats]]()
     for condition, count in zip(form.conditions, counts_D.tolist(), strict=True):
         if count:
-            tables.append(dict(generator.draw(rng, condition, count).facts))
-            _complete(rng, engine.library, form, tables[-1], count)
+            tables.append(generator.sample(rng, condition, count, whole=True))
     facts, count = _stacked(tables), int(counts_D.sum())
     label_N = _labels(engine, form, facts, count)
     comes_N = np.logical_or.reduce([facts[name] == 1.0 for name in form.complaint.findings])
@@ -206,36 +199,6 @@ def _stacked(tables: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
         name: np.concatenate([table.get(name, blank_N) for table, blank_N in zip(tables, unknown, strict=True)])
         for name in names
     }
-
-
-def _complete(rng: np.random.Generator, known: Library, form: Layout, facts: dict[str, Floats], count: int) -> None:
-    """Make patients whole, in place: what was not noted is absent, what was not measured is normal.
-
-    An analyte that belongs to no panel (weeks of gestation) stays unknown where it was not drawn.
-    """
-    drawn = set(facts)
-    for finding, (value, ends) in GO_TOGETHER.items():
-        if finding in facts and value in drawn:
-            high = ends[0] > known.analytes[value].reference[1]
-            there_N = np.isnan(facts[finding]) & (facts[value] >= ends[0] if high else facts[value] <= ends[1])
-            facts[finding] = np.where(there_N, 1.0, facts[finding])
-    for name in known.findings:
-        facts[name] = np.nan_to_num(facts[name]) if name in facts else np.zeros(count)
-    for name in form.analytes:
-        analyte = known.analytes[name]
-        if name not in drawn and analyte.panel:
-            ends_2 = [analyte.interval(female) for female in (False, True)]
-            low_N, high_N = (np.where(facts[FEMALE] == 1.0, ends_2[1][end], ends_2[0][end]) for end in (0, 1))
-            middle_N, spread_N = (low_N + high_N) / 2, (high_N - low_N) / 4
-            facts[name] = np.clip(middle_N + spread_N * rng.standard_normal(count), low_N, high_N)
-    for finding, (value, ends) in GO_TOGETHER.items():
-        if value not in drawn and value in facts:
-            facts[value] = np.where(facts[finding] == 1.0, rng.uniform(*ends, count), facts[value])
-    agree(facts, drawn)
-    for name in form.analytes:
-        if name in facts:
-            analyte = known.analytes[name]
-            facts[name] = np.round(np.clip(facts[name], *analyte.limits), analyte.decimals).astype(np.float64)
 
 
 def _labels(engine: Engine, form: Layout, facts: dict[str, Floats], count: int) -> NDArray[np.int64]:

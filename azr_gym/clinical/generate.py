@@ -210,7 +210,7 @@ class Generator:
             count: N.
             difficulty: facts are not taken out here: that is `patient`'s, as it hangs on the diagnosis.
             beside: a second condition that they are to have.
-            whole: everything is known: no finding is left unasked, and nothing unmeasured.
+            whole: everything is known: no finding is left unasked, and nothing unmeasured that belongs to a panel.
 
         Returns:
             A column for each fact that is known of anybody, float64 (N,), NaN where it is unknown.
@@ -220,7 +220,8 @@ class Generator:
         own_FN, there_FN, known_FN = self._found(rng, one, facts, difficulty)
         measured: Sequence[int] = one.measured
         if whole:
-            known_FN[:], measured = True, range(len(self.analytes))
+            known_FN[:] = True
+            measured = sorted({*one.measured, *(place for place, one in enumerate(self.analytes) if one.panel)})
         elif difficulty is Difficulty.DISTRACTORS:
             panels = rng.choice(self.panels, min(PANELS, len(self.panels)), replace=False, p=self.panel_shares)
             more = (place for place, analyte in enumerate(self.analytes) if analyte.panel in panels)

@@ -34,6 +34,7 @@ name = "Sugar"
 unit = "g"
 reference = [1, 2]
 limits = [0, 9]
+panel = "blood"
 source = "book"
 {findings}
 [[measured]]
