@@ -5,7 +5,7 @@ values that the program computes on the way, operation by operation; in abductio
 
 Deduction and abduction go on after their answer: more calls of the same program, each with its answer. A small model
 learns what an operation does from answers, and a program that is read once for many of them teaches several times as
-much in the same number of tokens. Answers that think go on longest: each line of a thought is an operation's answer.
+much in the same number of tokens. A thought is long, and each of its lines is an operation's answer: it needs fewer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMPACT = PromptStyle.COMPACT
 THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the way
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
-MORE, MORE_THOUGHT = 2, 5  # further calls of a program, at most, where answers do not think and where they do
+MORE, MORE_THOUGHT = 4, 3  # further calls of a program, at most, where answers do not think and where they do
 SPLIT = CODE
 
 
