@@ -155,7 +155,7 @@ class Generator:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.library = engine, engine.library
         findings = [*self.library.findings.values()]
-        self.place = {one.id: number for number, one in enumerate(findings)}
+        self.ids, self.place = [one.id for one in findings], {one.id: place for place, one in enumerate(findings)}
         self.background_F = np.array([one.background for one in findings])
         self.ages_F2 = np.array(
             [[max(one.age[0], one.usual_age[0]), min(one.age[1], one.usual_age[1])] for one in findings]
@@ -168,6 +168,8 @@ class Generator:
         self.scale_A = 10.0 ** np.array([one.decimals for one in self.analytes])
         self.ends_A22 = np.array([[one.usual(female) for female in (False, True)] for one in self.analytes])
         self.readings = [self._hangs(reading) for reading in self.library.readings]
+        read = {self.place[name] for _, _, names, _, _ in self.readings for name in names}
+        self.read = np.array(sorted(read), np.intp)  # the findings that these look at
         self._looked_at: dict[str, set[str]] = {}
         for check in self.engine.checks:
             self._looked_at.setdefault(check.condition.id, set()).update(check.criterion.names)
@@ -281,8 +283,7 @@ class Generator:
 
     def atypical(self, facts: Mapping[str, float], condition: str) -> bool:
         """Whether a patient lacks something that is characteristic of a condition. Training patients never do."""
-        names = [*self.place]
-        return any(facts.get(names[place]) == 0.0 for place in self.presentation(condition).characteristic)
+        return any(facts.get(self.ids[place]) == 0.0 for place in self.presentation(condition).characteristic)
 
     def _presentation(self, ones: Sequence[Condition]) -> Presentation:
         known, first = self.library, ones[0]
@@ -449,23 +450,27 @@ class Generator:
 
     def _decided(self, facts: dict[str, Floats], there_FN: Bools, known_FN: Bools) -> None:
         """Write the findings down: as the values say, and as they were drawn where these say nothing."""
-        looked_at = {name for _, _, names, _, _ in self.readings for name in names}
-        written = {name: _written(there_FN, known_FN, self.place[name]) for name in looked_at}
-        columns = self.library.columns({**facts, **written}, there_FN.shape[1])
+        read = self._written(there_FN, known_FN, self.read)
+        columns = self.library.columns({**facts, **read}, there_FN.shape[1])
         for reading, values, names, place, implying in self.readings:
-            if values.isdisjoint(facts) and not any(known_FN[self.place[name]].any() for name in names):
+            if values.isdisjoint(facts) and read.keys().isdisjoint(names):
                 continue
             truth = reading(columns)
             there_FN[place] = (there_FN[place] | truth.yes) & ~truth.no
-            there_FN[implying] &= ~truth.no
-            there_FN[self.implied.get(place, [])] |= truth.yes
+            if implying:
+                there_FN[implying] &= ~truth.no
+            if place in self.implied:
+                there_FN[self.implied[place]] |= truth.yes
         for place in np.flatnonzero(there_FN.any(1)).tolist():
             if place in self.implied:
                 known_FN[self.implied[place]] |= there_FN[place] & known_FN[place]
-        names = [*self.place]
-        facts.update(
-            (names[place], _written(there_FN, known_FN, place)) for place in np.flatnonzero(known_FN.any(1)).tolist()
-        )
+        facts.update(self._written(there_FN, known_FN, np.arange(len(self.ids))))
+
+    def _written(self, there_FN: Bools, known_FN: Bools, places: NDArray[np.intp]) -> dict[str, Floats]:
+        """Columns of the findings, of some, that are known of anybody: NaN where one is unknown."""
+        chosen = places[known_FN[places].any(1)]
+        written_PN = np.where(known_FN[chosen], there_FN[chosen], np.nan)
+        return dict(zip((self.ids[place] for place in chosen.tolist()), written_PN, strict=True))
 
     def less(self, rng: np.random.Generator, patients: Sequence[dict[str, float]]) -> list[dict[str, float] | None]:
         """The same patients, of whom less is known; None where the diagnosis does not stand then."""
@@ -513,11 +518,6 @@ def between(rng: np.random.Generator, ends: Range, count: int) -> Floats:
     middle, spread, log = law(ends)
     values_N: Floats = middle + rng.standard_normal(count) * spread
     return np.exp(values_N) if log else values_N
-
-
-def _written(there_FN: Bools, known_FN: Bools, place: int) -> Floats:
-    """A finding as it is written down: NaN where it is unknown."""
-    return np.where(known_FN[place], there_FN[place].astype(np.float64), np.nan)
 
 
 def people(rng: np.random.Generator, one: Presentation, count: int) -> dict[str, Floats]:

@@ -112,7 +112,7 @@ class ClinicalRoom(Room[ClinicalTask]):
         while left := [place for place, task in enumerate(made) if task is None]:
             found = together(self.engine, [self._search(rngs[place], split) for place in left])
             whole = {place: one for place, one in zip(left, found, strict=True) if modes[place] is Mode.ABDUCTION}
-            hidden = propose.hide(*_columns([*whole.values()]), self.engine)
+            hidden = propose.hide(*_columns([*whole.values()]), self.engine) if whole else []
             for place, (task, _) in zip(left, found, strict=True):
                 made[place] = task
             for place, one in zip(whole, hidden, strict=True):
