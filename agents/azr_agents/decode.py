@@ -109,35 +109,20 @@ class Plain:
         self.there_RT, self.place_R = self.there_RT[rows], self.place_R[rows]
 
 
-class Lean:
-    """P prompts with M replies each; H heads over G heads of keys and values, each of width D."""
+class Layers:
+    """What a step computes. P prompts with M replies each; H heads over G heads of keys and values, each of width D."""
 
-    def __init__(self, model: Any, cache: Any, logits_RV: Tensor, there_PT: Tensor, n: int, most: int) -> None:
-        self._take(model)
-        self.logits_RV, self.most = logits_RV, most
-        self.prompt_PGTD = [(layer.keys, layer.values) for layer in cache.layers]
-        self.shape, self.done = (len(there_PT), n), 0
-        self.bias_PT = (there_PT == 0).to(model.dtype) * torch.finfo(model.dtype).min
-        length_R = there_PT.sum(1).repeat_interleave(n, 0)
-        places_RS = length_R[:, None] + torch.arange(most, device=length_R.device)
-        self.cos_RSD, self.sin_RSD = model.model.rotary_emb(logits_RV.to(model.dtype), places_RS)
-        room = (len(self.layers), 2, len(there_PT) * n, self.kv_heads, 0, self.width)
-        self.own = torch.zeros(room, dtype=model.dtype, device=logits_RV.device)  # grows by ROOM
+    shape: tuple[int, int]  # P, M
+    prompt_PGTD: list[tuple[Tensor, Tensor]]  # keys and values of the prompts, by layer
+    bias_PT: Tensor  # very low where there is no token
+    own: Tensor  # keys and values of the replies: layers, 2, R, G, S, D
 
-    def _take(self, model: Any) -> None:
-        """The model, and what a step needs of it."""
+    def __init__(self, model: Any) -> None:
         config = model.config
         self.model, self.layers = model, list(model.model.layers)
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.first = [_joined(layer.self_attn) for layer in self.layers]
-
-    def step(self, token_R: Tensor) -> Tensor:
-        """See `Engine`."""
-        at, self.done = self.done, self.done + 1
-        if at == self.own.shape[-2]:
-            self.own = torch.cat([self.own, self.own.new_zeros(*self.own.shape[:-2], ROOM, self.width)], -2)
-        return self._layers(token_R, self.cos_RSD[:, at, None], self.sin_RSD[:, at, None])
 
     def _layers(self, token_R: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
         hidden_RC = self.model.model.embed_tokens(token_R)
@@ -153,13 +138,11 @@ class Lean:
         return logits_RV
 
     def _say(self, number: int, key_RGD: Tensor, value_RGD: Tensor) -> Tensor:
-        """Write down the newest token's keys and values; gives those of all that was said: 2, R, G, S, D."""
-        own_2RGSD = self.own[number]
-        own_2RGSD[0, :, :, self.done - 1], own_2RGSD[1, :, :, self.done - 1] = key_RGD, value_RGD
-        return own_2RGSD[..., : self.done, :]
+        """Write down the newest token's keys and values; gives what is to be looked at: 2, R, G, S, D."""
+        raise NotImplementedError
 
     def _unsaid(self, after_RGHS: Tensor) -> Tensor:
-        """The scores of what was said; here nothing else stands there."""
+        """The scores of what was said; where nothing else stands there, as they are."""
         return after_RGHS
 
     def _attend(self, query_RHD: Tensor, number: int, own_RGSD: Tensor, value_RGSD: Tensor) -> Tensor:
@@ -182,6 +165,35 @@ class Lean:
         prompts, heads, _, last = values_PGNX.shape
         values_PGMHX = values_PGNX.reshape(prompts, heads, self.shape[1], shared, last)
         return values_PGMHX.transpose(1, 2).flatten(0, 1)
+
+
+class Lean(Layers):
+    """The layers on tensors that grow with the replies and shrink with their number."""
+
+    def __init__(self, model: Any, cache: Any, logits_RV: Tensor, there_PT: Tensor, n: int, most: int) -> None:
+        super().__init__(model)
+        self.logits_RV, self.most = logits_RV, most
+        self.prompt_PGTD = [(layer.keys, layer.values) for layer in cache.layers]
+        self.shape, self.done = (len(there_PT), n), 0
+        self.bias_PT = (there_PT == 0).to(model.dtype) * torch.finfo(model.dtype).min
+        length_R = there_PT.sum(1).repeat_interleave(n, 0)
+        places_RS = length_R[:, None] + torch.arange(most, device=length_R.device)
+        self.cos_RSD, self.sin_RSD = model.model.rotary_emb(logits_RV.to(model.dtype), places_RS)
+        room = (len(self.layers), 2, len(there_PT) * n, self.kv_heads, 0, self.width)
+        self.own = torch.zeros(room, dtype=model.dtype, device=logits_RV.device)  # grows by ROOM
+
+    def step(self, token_R: Tensor) -> Tensor:
+        """See `Engine`."""
+        at, self.done = self.done, self.done + 1
+        if at == self.own.shape[-2]:
+            self.own = torch.cat([self.own, self.own.new_zeros(*self.own.shape[:-2], ROOM, self.width)], -2)
+        return self._layers(token_R, self.cos_RSD[:, at, None], self.sin_RSD[:, at, None])
+
+    def _say(self, number: int, key_RGD: Tensor, value_RGD: Tensor) -> Tensor:
+        """Write down the newest token's keys and values; gives those of all that was said."""
+        own_2RGSD = self.own[number]
+        own_2RGSD[0, :, :, self.done - 1], own_2RGSD[1, :, :, self.done - 1] = key_RGD, value_RGD
+        return own_2RGSD[..., : self.done, :]
 
     def smaller(self, going_R: Tensor) -> Tensor | None:
         """See `Engine`. Every prompt keeps as many replies as that which has most of them going."""
@@ -238,14 +250,14 @@ class Replayed:
         self.now.go_on(before, rows)
 
 
-class Captured(Lean):
-    """`Lean` in tensors that never move: what is loaded next is copied into them. On a GPU a step is one CUDA graph.
+class Captured(Layers):
+    """The layers on tensors that never move: what is loaded is copied into them. On a GPU a step is one CUDA graph.
 
     It has room for as many prompts as it was made for, and no row leaves it before the last has ended.
     """
 
     def __init__(self, model: Any, prompts: int, n: int, room: int, most: int) -> None:
-        self._take(model)
+        super().__init__(model)
         self.most, self.shape = most, (prompts, n)
         rows, kind = prompts * n, {"dtype": model.dtype, "device": model.device}
         held = torch.zeros(len(self.layers), 2, prompts, self.kv_heads, room, self.width, **kind)
