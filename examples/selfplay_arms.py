@@ -1,8 +1,9 @@
 """Which part of self-play does what: the same run with one thing changed, several seeds each, paired.
 
 Every arm starts from the same base, plays as many rollouts, and is measured on the same held-out tasks. Runs are
-spread over processes, one thread and one core each. Writes one JSON with every score of every run, and one page with
-the gains and their intervals. Run it with `python examples/selfplay_arms.py --seeds 5 --out results/arms`.
+spread over processes, one thread and one core each. Writes one JSON with every score of every run, and a picture of the
+gains and their intervals; what the JSON holds already is not run again. Run it with
+`python examples/selfplay_arms.py --seeds 5 --out results/arms`.
 """
 
 from __future__ import annotations
@@ -67,10 +68,22 @@ def gains(
     return found
 
 
-def table(runs: list[dict[str, Any]], arms: list[str], split: str, mode: str = "all") -> Table:
-    """Gains of every arm, in points; the interval is over seeds."""
+Gained = tuple[float, list[float], tuple[float, float]]  # at the start, by each seed, 95 % interval; in points
+
+
+def gained(runs: list[dict[str, Any]], arm: str, split: str, temperature: float, name: str, mode: str) -> Gained | None:
+    """What an arm's seeds gained; the interval is over seeds. None where nothing was measured."""
     from azr_agents.evaluate import bootstrap
 
+    pairs = gains(runs, arm, split, temperature, name, mode)
+    if not pairs:
+        return None
+    points = [100 * (after - before) for before, after in pairs]
+    return 100 * statistics.fmean(before for before, _ in pairs), points, bootstrap(points)
+
+
+def table(runs: list[dict[str, Any]], arms: list[str], split: str, mode: str) -> Table:
+    """Gains of every arm, in points."""
     shown = Table(
         "arm",
         "seeds",
@@ -80,16 +93,49 @@ def table(runs: list[dict[str, Any]], arms: list[str], split: str, mode: str = "
     for arm in arms:
         cells = []
         for temperature, name, _ in SCORES:
-            pairs = gains(runs, arm, split, temperature, name, mode)
-            if not pairs:
+            found = gained(runs, arm, split, temperature, name, mode)
+            if found is None:
                 cells.append("")
                 continue
-            gained = [100 * (after - before) for before, after in pairs]
-            low, high = bootstrap(gained)
-            start = 100 * statistics.fmean(before for before, _ in pairs)
-            cells.append(f"{start:.1f} {statistics.fmean(gained):+.1f} ({low:+.1f} to {high:+.1f})")
+            start, points, (low, high) = found
+            cells.append(f"{start:.1f} {statistics.fmean(points):+.1f} ({low:+.1f} to {high:+.1f})")
         shown.add_row(arm, str(sum(one["arm"] == arm for one in runs)), *cells)
     return shown
+
+
+def picture(runs: list[dict[str, Any]], arms: list[str], split: str, mode: str) -> str:
+    """The same as SVG: a dot for each seed, a bar for the interval, a line at no gain."""
+    from azr_agents.charts import text, ticks
+
+    rows = [
+        (f"{arm}, {title}", found)
+        for arm in arms
+        for temperature, name, title in SCORES
+        if (found := gained(runs, arm, split, temperature, name, mode)) is not None
+    ]
+    values = [0.0, *(point for _, (_, points, _) in rows for point in points)]
+    low, high, bottom = min(values) - 1, max(values) + 1, 40 + 24 * len(rows)
+
+    def across(value: float) -> float:
+        return round(200 + 420 * (value - low) / (high - low), 1)
+
+    marks = [
+        f'<text x="10" y="20" font-weight="bold">{text(f"Points gained on held-out tasks ({split}, {mode})")}</text>'
+    ]
+    for at in ticks(low, high):
+        marks += [
+            f'<path d="M{across(at)} 30V{bottom}" stroke="{"#000" if at == 0 else "#ddd"}"/>',
+            f'<text x="{across(at)}" y="{bottom + 16}" text-anchor="middle">{f"{at:+g}" if at else 0}</text>',
+        ]
+    for place, (label, (_, points, (least, most))) in enumerate(rows):
+        y = 48 + 24 * place
+        marks += [
+            f'<text x="190" y="{y + 4}" text-anchor="end">{text(label)}</text>',
+            f'<path d="M{across(least)} {y}H{across(most)}" stroke="#1f6feb" stroke-width="8" opacity=".35"/>',
+            *(f'<circle cx="{across(point)}" cy="{y}" r="3" fill="#1f6feb"/>' for point in points),
+        ]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {bottom + 26}" font-family="sans-serif" font-size="12">'
+    return "\n".join([head, '<rect width="100%" height="100%" fill="#fff"/>', *marks, "</svg>\n"])
 
 
 def main() -> None:
@@ -113,14 +159,21 @@ def main() -> None:
         "model": chosen.model,
     } | chosen.set
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    jobs = [(arm, seed) for seed in range(chosen.seeds) for arm in chosen.arms]
-    os.environ["OMP_NUM_THREADS"] = "1"
+    record_file = chosen.out.with_suffix(".json")
     runs: list[dict[str, Any]] = []
+    if record_file.exists():
+        record = json.loads(record_file.read_text())
+        if record["settings"] != settings:
+            parser.error(f"{record_file} holds runs with other settings: give another --out")
+        runs = record["runs"]
+    done = {(one["arm"], one["seed"]) for one in runs}
+    jobs = [(arm, seed) for seed in range(chosen.seeds) for arm in chosen.arms if (arm, seed) not in done]
+    os.environ["OMP_NUM_THREADS"] = "1"
     console = Console()
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(
-            min(chosen.processes, len(jobs)), multiprocessing.get_context("spawn"), max_tasks_per_child=1
+            max(1, min(chosen.processes, len(jobs))), multiprocessing.get_context("spawn"), max_tasks_per_child=1
         ) as workers,
         Progress(console=console) as bar,
     ):
@@ -129,15 +182,17 @@ def main() -> None:
             workers.submit(run, arm, seed, cores[place % len(cores)], folder, settings)
             for place, (arm, seed) in enumerate(jobs)
         ]
-        for done in as_completed(waiting):
-            runs.append(done.result())
+        for ended in as_completed(waiting):
+            runs.append(ended.result())
             bar.advance(task)
-            runs.sort(key=lambda one: (chosen.arms.index(one["arm"]), one["seed"]))
-            chosen.out.parent.mkdir(parents=True, exist_ok=True)
-            record = {"settings": settings | {"out": ""}, "arms": {arm: ARMS[arm] for arm in chosen.arms}, "runs": runs}
-            chosen.out.with_suffix(".json").write_text(json.dumps(record) + "\n")
+            runs.sort(key=lambda one: ([*ARMS].index(one["arm"]), one["seed"]))
+            record_file.parent.mkdir(parents=True, exist_ok=True)
+            record_file.write_text(json.dumps({"settings": settings, "runs": runs}, indent=1) + "\n")
+    arms = list(dict.fromkeys(one["arm"] for one in runs))
     for split in chosen.splits:
-        console.print(table(runs, chosen.arms, split))
+        for mode in sorted({row["mode"] for one in runs for row in one["evaluations"] if row["split"] == split}):
+            console.print(table(runs, arms, split, mode))
+        chosen.out.with_name(f"{chosen.out.name}-{split}.svg").write_text(picture(runs, arms, split, "all"))
 
 
 if __name__ == "__main__":

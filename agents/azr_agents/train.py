@@ -193,11 +193,11 @@ def _trained(config: Config, player: HFAgent, reference: Any) -> Policy:
 def _play_on(play: SelfPlay, log: Log, console: Console) -> bool:
     """Iterate to the end, or until somebody presses Ctrl-C; says whether somebody did."""
     config, stopping = play.config, False
-    with _interrupts() as stopped, _progress(console) as bar:
+    with interrupts() as stopped, progress(console) as bar:
         task = bar.add_task("self-play", total=config.iterations, completed=play.iteration, says="")
         while play.iteration < config.iterations and not stopping:
             row = _iterate(play, log)
-            bar.update(task, completed=play.iteration, says=_says(row))
+            bar.update(task, completed=play.iteration, says=says(row))
             for warning in warnings_of(row):
                 bar.console.print(f"[yellow]iteration {play.iteration}: {warning}")
             if config.eval_every and play.iteration % config.eval_every == 0 and play.iteration < config.iterations:
@@ -222,7 +222,7 @@ def _iterate(play: SelfPlay, log: Log) -> dict[str, Any]:
     return values
 
 
-def _says(row: dict[str, Any]) -> str:
+def says(row: dict[str, Any]) -> str:
     """The numbers that matter, in the progress bar."""
     shown = []
     for name in ("accuracy", "valid", "unique"):
@@ -279,7 +279,7 @@ def _together(found: Mapping[str, Sequence[Score]]) -> list[Score]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def interrupts() -> Iterator[list[int]]:
     """Ctrl-C lets the iteration end: the list is filled. A second one stops at once."""
     caught: list[int] = []
 
@@ -299,7 +299,8 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _progress(console: Console) -> Progress:
+def progress(console: Console) -> Progress:
+    """A bar for each run: how many iterations are done, and what a row `says`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

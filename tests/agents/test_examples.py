@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,13 +43,47 @@ def test_an_agent_of_your_own_plays_both_roles(tmp_path: Path, any_runner: Runne
     assert "is worth" in said
 
 
-def test_the_demo_writes_a_model_and_a_report(tmp_path: Path, any_runner: Runner) -> None:
+def test_the_demo_plays_in_both_rooms_and_says_how_to_go_on(tmp_path: Path, any_runner: Runner) -> None:
     said = run("selfplay_demo.py", "--iterations", "1", "--eval-tasks", "4", "--out", "run", cwd=tmp_path)
-    assert "report.html" in said
-    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
-    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
-    rows = [json.loads(line) for line in (tmp_path / "run" / "evaluations.jsonl").read_text().splitlines()]
-    assert {row["iteration"] for row in rows} == {0, 1}
+    for room in ("code", "clinic"):
+        folder = tmp_path / "run" / room
+        assert f"run/{room}/report.html" in said
+        assert (folder / "report.html").stat().st_size > 10_000
+        assert (folder / "model" / "model.safetensors").exists()
+        rows = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+        assert {row["iteration"] for row in rows} == {0, 1}
+    for command in re.findall(r"Longer: +azr (.+)", said):
+        short = ["--iterations", "1", "--eval-tasks", "1", "--eval-splits", "test"]
+        longer = [sys.executable, "-c", "from azr_gym.cli import main; main()", *shlex.split(command), *short]
+        done = subprocess.run(longer, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_arms_are_compared_and_what_is_there_is_not_run_again(tmp_path: Path, any_runner: Runner) -> None:
+    short = [
+        "--iterations",
+        "1",
+        "--eval-tasks",
+        "2",
+        "--splits",
+        "test",
+        "--seeds",
+        "1",
+        "--set",
+        '{"seed_tasks": 16}',
+    ]
+    said = run("selfplay_arms.py", "--arms", "generator", "--out", "arms", *short, cwd=tmp_path)
+    assert "one of eight" in said
+    [first] = json.loads((tmp_path / "arms.json").read_text())["runs"]
+    assert (tmp_path / "arms-test.svg").read_text().count("<circle") == 3
+    run("selfplay_arms.py", "--arms", "generator", "shuffled", "--out", "arms", *short, cwd=tmp_path)
+    both = json.loads((tmp_path / "arms.json").read_text())["runs"]
+    assert both[0] == first
+    assert [one["arm"] for one in both] == ["generator", "shuffled"]
+    other = [sys.executable, str(EXAMPLES / "selfplay_arms.py"), "--out", "arms", "--iterations", "2"]
+    done = subprocess.run(other, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds runs with other settings" in done.stderr
 
 
 @pytest.mark.parametrize("model", [BASE], ids=["code"])
