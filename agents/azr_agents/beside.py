@@ -48,10 +48,12 @@ def train_beside(configs: Sequence[Config], console: Console) -> bool:
                 rows = metrics.read(config.out).metrics if config.out.is_dir() else ()
                 if rows:
                     bar.update(task, completed=rows[-1]["iteration"], says=says(dict(rows[-1])))
-    for config in configs:
+    for config, worker in zip(configs, workers, strict=True):
         path = config.out / SAID
         console.rule(config.out.name)
-        console.print(Text(path.read_text(encoding="utf-8") if path.exists() else "ended before it said anything"))
+        console.print(Text(path.read_text(encoding="utf-8") if path.exists() else ""))
+        if worker.exitcode:
+            console.print(f"[red]{config.out} did not come to its end (exit status {worker.exitcode}).")
     return not any(worker.exitcode for worker in workers)
 
 
