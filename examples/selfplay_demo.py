@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import time
@@ -86,7 +87,8 @@ def main() -> None:
 
 def _command(config: Config) -> str:
     """Training that goes on from a run's model, with its settings."""
-    words = ["azr", "train", "--model", f"{config.out / 'model'}", "--out", f"{config.out}-longer"]
+    azr = os.path.relpath(Path(sys.executable).with_name("azr"))
+    words = [azr, "train", "--model", f"{config.out / 'model'}", "--out", f"{config.out}-longer"]
     for name in LONGER:
         match getattr(config, name):
             case dict() as options if options:

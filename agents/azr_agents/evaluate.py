@@ -358,7 +358,7 @@ def table(scores: Iterable[Score], baseline: Iterable[Score] | None = None) -> T
     # No frame: with one, a row would not fit a terminal of 80 columns.
     made = Table("split", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     made.add_column("mode", no_wrap=True)
-    made.caption = "in percent, with 95 % intervals"
+    made.caption = "in percent, with 95 % intervals" + ("; gain: of pass@1, since the start" if old else "")
     for name in ("tasks", "pass@1", "greedy", *(f"pass@{k}" for k in depths), *(["gain"] if old else [])):
         made.add_column(name, justify="right")
     for score in (score for score in shown if not score.greedy or _partner(score, shown, greedy=False) is None):

@@ -467,6 +467,7 @@ class Watch:
     mean: bool = False
 
 
+LATELY = 5  # iterations
 # 0.15: below it, runs on the small bases had fallen to one-statement programs and took 100 iterations to come back.
 WATCHES = (
     Watch(
@@ -485,7 +486,7 @@ WATCHES = (
     ),
     Watch(
         "valid/{mode}",
-        "The proposer has lost its craft: only {value:.1%} of its {mode} proposals were accepted. Raise `proposer_kl`, "
+        "Proposals come to nothing: only {value:.1%} of those for {mode} were accepted. Raise `proposer_kl`, "
         'lower `lr`, or give it weights of its own (`proposer="copy"`).',
         least=0.1,
     ),
@@ -497,6 +498,22 @@ WATCHES = (
     ),
     Watch("clip_fraction", "The steps are too large: {value:.1%} of the tokens were clipped. Lower `lr`.", most=0.05),
 )
+
+
+def lately(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The means of the last `LATELY` iterations' metrics: of a few proposals one iteration says little.
+
+    Args:
+        rows: of `Run.metrics`.
+
+    Returns:
+        What all of these have as a number; nothing where there are fewer iterations.
+    """
+    last = rows[-LATELY:]
+    if len(last) < LATELY:
+        return {}
+    names = [name for name in last[0] if all(isinstance(row.get(name), int | float) for row in last)]
+    return {name: sum(row[name] for row in last) / LATELY for name in names}
 
 
 def warnings_of(values: Mapping[str, object]) -> list[str]:

@@ -23,7 +23,7 @@ from .config import Config, Proposer
 from .evaluate import ALL, Score, at_temperature, evaluate, table, together
 from .hf import HFAgent
 from .measure import measure, samples
-from .metrics import Log, warnings_of
+from .metrics import LATELY, Log, lately, warnings_of
 from .mix import make_arena, make_pool, mode_in
 from .report import report
 from .selfplay import Policy, SelfPlay, base_strength, fill
@@ -192,13 +192,13 @@ def _trained(config: Config, player: HFAgent, reference: Any) -> Policy:
 
 def _play_on(play: SelfPlay, log: Log, console: Console) -> bool:
     """Iterate to the end, or until somebody presses Ctrl-C; says whether somebody did."""
-    config, stopping = play.config, False
+    config, stopping, rows = play.config, False, list[dict[str, Any]]()
     with interrupts() as stopped, progress(console) as bar:
         task = bar.add_task("self-play", total=config.iterations, completed=play.iteration, says="")
         while play.iteration < config.iterations and not stopping:
-            row = _iterate(play, log)
-            bar.update(task, completed=play.iteration, says=says(row))
-            for warning in warnings_of(row):
+            rows = [*rows, _iterate(play, log)][-LATELY:]
+            bar.update(task, completed=play.iteration, says=says(rows[-1]))
+            for warning in warnings_of(lately(rows)):
                 bar.console.print(f"[yellow]iteration {play.iteration}: {warning}")
             if config.eval_every and play.iteration % config.eval_every == 0 and play.iteration < config.iterations:
                 _examine(play, log, bar.console, f"iteration {play.iteration}")

@@ -38,7 +38,7 @@ def test_side_by_side_is_as_alone(base: Path, tmp_path: Path) -> None:
         assert_equal_runs(alone, one.out)
         assert one.out.name in file.getvalue()
         assert (one.out / SAID).read_text() in file.getvalue()
-    assert "in percent, with 95 % intervals" in (both[0].out / SAID).read_text()
+    assert "gain: of pass@1, since the start" in (both[0].out / SAID).read_text()
 
 
 def test_what_stops_one_is_said_and_the_other_goes_to_its_end(base: Path, tmp_path: Path) -> None:

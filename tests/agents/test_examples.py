@@ -52,7 +52,9 @@ def test_the_demo_plays_in_both_rooms_and_says_how_to_go_on(tmp_path: Path, any_
         assert (folder / "model" / "model.safetensors").exists()
         rows = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
         assert {row["iteration"] for row in rows} == {0, 1}
-    for command in re.findall(r"Longer: +azr (.+)", said):
+    commands = re.findall(r"Longer: +\S*azr (.+)", said)
+    assert len(commands) == 2
+    for command in commands:
         short = ["--iterations", "1", "--eval-tasks", "1", "--eval-splits", "test"]
         longer = [sys.executable, "-c", "from azr_gym.cli import main; main()", *shlex.split(command), *short]
         done = subprocess.run(longer, capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr_agents.metrics import METRICS, TIMES, WATCHES, File, Log, Unit, describe, read, warnings_of
+from azr_agents.metrics import LATELY, METRICS, TIMES, WATCHES, File, Log, Unit, describe, lately, read, warnings_of
 from azr_gym import BadArgument
 
 ROW: dict[str, Any] = {"accuracy/deduction": 0.5, "difficulty/deduction": [1, 0, 3], "entropy": 0.7, "pool": 12}
@@ -500,6 +500,18 @@ def test_an_alarm_says_what_is_wrong_and_what_to_do(change: dict[str, Any], part
 
 def test_no_metrics_no_alarm() -> None:
     assert warnings_of({}) == []
+
+
+def test_lately_is_the_mean_of_the_last_iterations_and_nothing_of_fewer() -> None:
+    rows = [{"iteration": at, "valid/deduction": at % 2, "difficulty/deduction": [1, 2]} for at in range(20)]
+    assert lately(rows[: LATELY - 1]) == {}
+    found = lately(rows)
+    assert found["valid/deduction"] == pytest.approx(np.mean([row["valid/deduction"] for row in rows[-LATELY:]]))
+    assert "difficulty/deduction" not in found
+    assert warnings_of(found) == []
+    assert len(warnings_of(lately([{**row, "valid/deduction": 0} for row in rows]))) == 1
+    broken = [*rows[:-1], {**rows[-1], "valid/deduction": 1, "loss": math.nan}]
+    assert warnings_of(lately([{"loss": 1.0, **row} for row in broken]))
 
 
 @given(
