@@ -79,7 +79,7 @@ class Config:
         pool_capacity: tasks of each mode; the oldest go first. A proposal that the pool holds is a duplicate.
         proposer: "shared", "copy", "adapter" (with `lora_rank`), "frozen" or "generator".
         algorithm: a row of `presets.PRESETS`. "trr++" compares an attempt with those at all other tasks of its mode;
-            the default first with those at its own task. One run each on the base `code`: the default gained as much
+            the default first with those at its own task. One run each on an earlier base: the default gained as much
             in 33 iterations (held-out, +3.9 points at temperature 1, +2.7 greedy) as "trr++" in 64 (+3.6, +1.4).
         reward: a row of `azr_gym.rewards`.
         learnability: "1-p" or "4p(1-p)".
@@ -88,9 +88,9 @@ class Config:
             asked); 1e-6 is the paper's for 7 billion.
         warm_up: iterations.
         anneal_lr: lower the learning rate in a straight line, to nothing after the last iteration. What small models
-            lose in a run is mostly the noise of single steps: with it two runs of 40 iterations gained 4.3 points at
-            temperature 1 and 1.8 greedily on held-out tasks; at a constant 4e-4 they gained 1.2 and lost 4.1. A run
-            that is resumed for more iterations goes on at the rate that these call for.
+            lose in a run is mostly the noise of single steps: with it two runs of 40 iterations from an earlier base
+            gained 4.3 points at temperature 1 and 1.8 greedily on held-out tasks; at a constant 4e-4 they gained 1.2
+            and lost 4.1. A run that is resumed for more iterations goes on at the rate that these call for.
         steps: optimizer steps per iteration; 1 is strictly on-policy.
         max_grad_norm: gradients are clipped to it.
         lora_rank: above 0 the base is frozen, and adapters of that rank are trained beside it: so few weights that what
