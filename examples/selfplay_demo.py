@@ -66,7 +66,7 @@ def main() -> None:
         replace(
             ROOMS[room],
             out=out / room,
-            iterations=chosen.iterations or ROOMS[room].iterations,
+            iterations=ROOMS[room].iterations if chosen.iterations is None else chosen.iterations,
             seed=chosen.seed,
             eval_tasks=chosen.eval_tasks,
         )

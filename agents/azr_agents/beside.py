@@ -6,7 +6,6 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from multiprocessing import connection
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -45,9 +44,8 @@ def train_beside(configs: Sequence[Config], console: Console) -> bool:
             connection.wait([worker.sentinel for worker in going], timeout=LOOK)
             going = [worker for worker in workers if worker.is_alive()]
             for task, config in zip(tasks, configs, strict=True):
-                rows = metrics.read(config.out).metrics if config.out.is_dir() else ()
-                if rows:
-                    bar.update(task, completed=rows[-1]["iteration"], says=says(dict(rows[-1])))
+                if row := metrics.newest(config.out):
+                    bar.update(task, completed=row["iteration"], says=says(row))
     for config, worker in zip(configs, workers, strict=True):
         path = config.out / SAID
         console.rule(config.out.name)
@@ -60,7 +58,7 @@ def train_beside(configs: Sequence[Config], console: Console) -> bool:
 def _train(settings: dict[str, Any], width: int) -> None:
     """A run, in a process of its own."""
     config = Config.from_json(settings)
-    Path(config.out).mkdir(parents=True, exist_ok=True)
+    config.out.mkdir(parents=True, exist_ok=True)
     with (config.out / SAID).open("w", encoding="utf-8") as file:
         console = Console(file=file, width=width)
         try:

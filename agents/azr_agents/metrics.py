@@ -346,6 +346,13 @@ def read(folder: str | os.PathLike[str]) -> Run:
     return Run(_config(folder / CONFIG), rows[File.METRICS], rows[File.EVALUATIONS], rows[File.SAMPLES])
 
 
+def newest(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The last whole row of a run's metrics, for who only looks on; None before there is one."""
+    path = Path(folder) / File.METRICS
+    lines = path.read_bytes().rsplit(b"\n", 2) if path.exists() else []
+    return json.loads(lines[-2]) if len(lines) > 1 else None
+
+
 def _config(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}

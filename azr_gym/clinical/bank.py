@@ -1,8 +1,8 @@
 """Whole patients in bulk, for `ClinicalCaseTabular-v0`: everything that an order could reveal is there already.
 
 A patient is drawn by the generator for a condition behind the complaint, as often as the condition is common, and
-everything is known of them. The label is what the engine says of the
-whole patient; who does not come with the complaint, or has something else, is left out.
+everything is known of them. The label is what the engine says of the whole patient; who does not come with the
+complaint, or has something else, is left out.
 """
 
 from __future__ import annotations

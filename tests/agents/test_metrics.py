@@ -16,7 +16,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azr_agents.metrics import LATELY, METRICS, TIMES, WATCHES, File, Log, Unit, describe, lately, read, warnings_of
+from azr_agents.metrics import (
+    LATELY,
+    METRICS,
+    TIMES,
+    WATCHES,
+    File,
+    Log,
+    Unit,
+    describe,
+    lately,
+    newest,
+    read,
+    warnings_of,
+)
 from azr_gym import BadArgument
 
 ROW: dict[str, Any] = {"accuracy/deduction": 0.5, "difficulty/deduction": [1, 0, 3], "entropy": 0.7, "pool": 12}
@@ -500,6 +513,14 @@ def test_an_alarm_says_what_is_wrong_and_what_to_do(change: dict[str, Any], part
 
 def test_no_metrics_no_alarm() -> None:
     assert warnings_of({}) == []
+
+
+def test_the_newest_row_is_the_last_whole_one(tmp_path: Path) -> None:
+    assert newest(tmp_path) is None
+    for text, found in (("", None), ('{"iter', None), ('{"a": 1}\n', 1), ('{"a": 1}\n{"a": 2}\n{"a"', 2)):
+        (tmp_path / File.METRICS).write_text(text)
+        row = newest(tmp_path)
+        assert (row and row["a"]) == found
 
 
 def test_lately_is_the_mean_of_the_last_iterations_and_nothing_of_fewer() -> None:
