@@ -90,7 +90,8 @@ class Presentation:
         characteristic: places of the findings that the typical patient has.
         labs: where 90% of the values lie of what the conditions set.
         measured: places of what is measured, among the library's analytes.
-        fitted: what values are drawn to fit findings, where no condition sets them: readings with their place.
+        fitted: what values are drawn to fit findings, where no condition sets them: readings with their place. Those of
+            findings that a condition names, and of drugs that are taken.
         laws: how each of the analytes is distributed.
     """
 
@@ -313,7 +314,11 @@ class Generator:
         fitted = [
             (reading, self.place[reading.record.id])
             for reading in known.readings
-            if named_F[self.place[reading.record.id]] and not set(reading.record.labs) <= set(labs)
+            if not set(reading.record.labs) <= set(labs)
+            and (
+                named_F[self.place[reading.record.id]]
+                or any(known.analytes[name].exogenous for name in reading.record.labs)
+            )
         ]
         female = next((one.presents[FEMALE] for one in ones if FEMALE in one.presents), 0.5)
         sexes = {one.sex for one in ones} - {Sex.ANY}

@@ -1,7 +1,9 @@
 """Makes measured values belong together: what follows from others is computed, not drawn.
 
 Only values that a condition does not set itself are changed; the identities are those that `knowledge/plausible.toml`
-checks, and lungs make up for a bicarbonate that is low or high.
+checks. Lungs make up for a bicarbonate that is low or high, and kidneys for a pCO2; chloride leaves the anion gap that
+albumin, lactate and ketones make; calcium goes with albumin, which binds it. Calcium that a condition sets is so
+corrected: as it were with albumin of 4 g/dL.
 """
 
 from __future__ import annotations
@@ -16,10 +18,20 @@ Table = dict[str, Floats]
 GAS = ("ph", "paco2")  # with bicarbonate, two of them make the third
 BICARBONATES = ("arterial_bicarbonate", "bicarbonate")  # one and the same
 PH_PK, SOLUBILITY = 6.1, 0.0307  # Henderson-Hasselbalch: see knowledge/plausible.toml
-USUAL_PACO2, ALLOWANCE = 40.0, 2 / 5  # mmHg; how far from what is expected, for as far from usual: see `expected_paco2`
+USUAL_PACO2, ALLOWANCE = 40.0, 2 / 5  # mmHg; how far from what is expected, for as far from usual
 OTHER_CELLS = 7.0  # per cent of the leukocytes that are neither neutrophils, lymphocytes nor eosinophils
 HELD = ("total_protein", "bilirubin")  # drawn, and only held to a bound by what follows
 HAEMATOCRIT = 3.0  # times haemoglobin in g/dL
+USUAL_PH, USUAL_BICARBONATE = 7.40, 24.0
+ALBUMIN = 4.0  # g/dL, that calcium and the anion gap are corrected to: see knowledge/scores.toml
+CALCIUM, CHLORIDE = (8.6, 10.2), (98.0, 106.0)  # mg/dL, mmol/L: what is drawn; the intervals of knowledge/analytes.toml
+ANIONS = {"lactate": 2.2, "beta_hydroxybutyrate": 0.4}  # mmol/L: how much of them is in a usual anion gap
+USUAL_GAP, GAP_ALLOWANCE = 12.0, 1.5  # mmol/L; 12 +- 2 (see `chloride_ends`), less what writing whole numbers may add
+DECIMALS = {"sodium": 0, "bicarbonate": 0, "albumin": 1, "lactate": 1, "beta_hydroxybutyrate": 1, "paco2": 0}
+MOVED = {  # what others move, by which, and by which too where they are measured
+    "calcium": (("albumin",), ()),
+    "chloride": (("sodium", "bicarbonate"), ("albumin", *ANIONS)),
+}
 
 
 def agree(facts: Table, given: Collection[str]) -> None:
@@ -30,6 +42,8 @@ def agree(facts: Table, given: Collection[str]) -> None:
         given: names that the condition sets itself: they stay, where anything else can give way.
     """
     _gas(facts, given)
+    _calcium(facts, given)
+    _chloride(facts, given)
     if "neutrophils" in given and "leukocytes" in facts and "neutrophil_percent" not in given:
         facts["neutrophil_percent"] = _percent_of_neutrophils(facts)
     for name, needs, value in FOLLOWS:
@@ -58,6 +72,82 @@ def expected_paco2(bicarbonate: Floats) -> Floats:
     return np.minimum(1.5 * bicarbonate + 8, USUAL_PACO2 + 0.7 * (bicarbonate - 24))
 
 
+def breath_alone(given: Collection[str]) -> bool:
+    """Whether of the gas a condition sets pCO2 and nothing else: then pH follows."""
+    return "paco2" in given and "ph" not in given and not any(name in given for name in BICARBONATES)
+
+
+def expected_ph(paco2: Floats) -> Floats:
+    """What pH is where pCO2, mmHg, has just become low or high, and bicarbonate gone with it.
+
+    Bicarbonate is 24 at 40 mmHg, 0.1 more for each 1 more, 0.2 less for each 1 less (Narins RG, Emmett M. Medicine
+    1980;59:161-187; seen at https://hkcfp.org.hk/Upload/HK_Practitioner/2005/hkp2005vol27aug/images/p295t03.html, which
+    has 0.35 and 0.5 for what is chronic: a condition that is sets pH or bicarbonate too).
+    """
+    paco2 = as_written({"paco2": paco2}, "paco2")
+    away = paco2 - USUAL_PACO2
+    found: Floats = PH_PK + np.log10((USUAL_BICARBONATE + np.minimum(0.1 * away, 0.2 * away)) / (SOLUBILITY * paco2))
+    return found
+
+
+def calcium_of_albumin(facts: Table) -> Floats:
+    """How far calcium, mg/dL, is from the corrected one: 0.8 for each g/dL of albumin (Payne 1973: see scores.toml)."""
+    return 0.8 * (as_written(facts, "albumin") - ALBUMIN)
+
+
+def calcium_ends(facts: Table) -> tuple[Floats, Floats]:
+    """Between which calcium, mg/dL, is where no condition sets it.
+
+    The corrected one lies within the reference interval; with much albumin both do: a laboratory's healthy people have
+    that too.
+    """
+    low, high = (end + calcium_of_albumin(facts) for end in CALCIUM)
+    high = np.minimum(high, CALCIUM[1])
+    return np.minimum(low, high), high
+
+
+def chloride_ends(facts: Table) -> tuple[Floats, Floats]:
+    """Between which chloride, mmol/L, is where no condition sets it: sodium - bicarbonate - a usual anion gap.
+
+    Chloride makes up for bicarbonate that is lost (https://www.healthcare.uiowa.edu/path_handbook/handbook/test2734.html),
+    and the gap stays at 12 +- 2 mmol/L (http://medcraveonline.com/JACCOA/JACCOA-05-00190.php). Albumin makes 2.5 of it
+    for each g/dL (Figge 1998: see scores.toml); lactate and ketones are anions that it has in full.
+    """
+    gap: Floats = np.full(np.shape(facts["sodium"]), USUAL_GAP)
+    if "albumin" in facts:
+        gap = gap + 2.5 * (as_written(facts, "albumin") - ALBUMIN)
+    for name, usual in ANIONS.items():
+        if name in facts:
+            gap = gap + np.fmax(as_written(facts, name) - usual, 0)
+    middle = as_written(facts, "sodium") - as_written(facts, "bicarbonate") - gap
+    return middle - GAP_ALLOWANCE, middle + GAP_ALLOWANCE
+
+
+def as_written(facts: Table, name: str) -> Floats:
+    """A value as the patient's chart has it, rounded."""
+    found: Floats = np.round(facts[name], DECIMALS[name])
+    return found
+
+
+def _calcium(facts: Table, given: Collection[str]) -> None:
+    if "calcium" in facts and "albumin" in facts:
+        if "calcium" in given:
+            facts["calcium"] = facts["calcium"] + calcium_of_albumin(facts)
+        else:
+            facts["calcium"] = _moved(facts["calcium"], CALCIUM, calcium_ends(facts))
+
+
+def _chloride(facts: Table, given: Collection[str]) -> None:
+    needs, _ = MOVED["chloride"]
+    if "chloride" in facts and "chloride" not in given and all(name in facts for name in needs):
+        facts["chloride"] = _moved(facts["chloride"], CHLORIDE, chloride_ends(facts))
+
+
+def _moved(values: Floats, usual: tuple[float, float], ends: tuple[Floats, Floats]) -> Floats:
+    """Values that lie so between these ends as they lay between the usual ones."""
+    return ends[0] + (values - usual[0]) / (usual[1] - usual[0]) * (ends[1] - ends[0])
+
+
 def _gas(facts: Table, given: Collection[str]) -> None:
     """pH, pCO2 and bicarbonate: two of them make the third. The two bicarbonates are one."""
     either = [name for name in BICARBONATES if name in facts]
@@ -66,6 +156,8 @@ def _gas(facts: Table, given: Collection[str]) -> None:
             first, second = either if either[0] in given else either[::-1]
             facts[second] = facts[first]
         return
+    if breath_alone(given):
+        facts["ph"] = expected_ph(facts["paco2"]) + ALLOWANCE * (facts["ph"] - USUAL_PH)
     first, second = drawn_gas(given)
     if first in BICARBONATES:
         bound = np.clip(facts[first], 1, 60)

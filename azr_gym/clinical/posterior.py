@@ -11,6 +11,8 @@ others. Where all is known it is exact, but for what is said here:
   independent. One that is not of every age and sex is possible, and never sure, where these are unknown.
 - A value that follows from others counts, where any of these is unknown, as its own and as drawn patients have it, in
   equal parts: a patient of whom the others are not even measured has its own. What is given of the others is not used.
+- Calcium and chloride, which others move, count so where these are known (lactate and ketones, where the condition sets
+  them), and else as values that follow.
 - Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
   and bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
@@ -32,13 +34,21 @@ from azr_gym.clinical.criteria import Bools, Floats
 from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, people
 from azr_gym.clinical.latent import (
     ALLOWANCE,
+    ANIONS,
     BICARBONATES,
     FOLLOWS,
     GAS,
     HELD,
+    MOVED,
     USUAL_PACO2,
+    USUAL_PH,
+    breath_alone,
+    calcium_ends,
+    calcium_of_albumin,
+    chloride_ends,
     drawn_gas,
     expected_paco2,
+    expected_ph,
 )
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range, Sex
 from azr_gym.clinical.room import WEIGHTS
@@ -53,8 +63,10 @@ LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
 HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS} | {
     "neutrophil_percent": frozenset(["neutrophils"]),
     "lymphocyte_percent": frozenset(["neutrophil_percent", "eosinophil_percent", "neutrophils"]),
+    **{name: frozenset([*needs, *others]) for name, (needs, others) in MOVED.items()},
     **{name: frozenset([*GAS, *BICARBONATES]) for name in (*GAS, *BICARBONATES, "base_excess")},
 }
+ENDS = {"calcium": calcium_ends, "chloride": chloride_ends}
 
 _tail = np.frompyfunc(lambda z: 0.5 * math.erfc(z / math.sqrt(2)), 1, 1)  # of the normal distribution, above z
 
@@ -204,9 +216,8 @@ class Posterior:
                 log_N = np.zeros(count)
                 for places in self.alike[name]:
                     rows = np.flatnonzero(counts_NC[:, places].any(1))
-                    part = {
-                        key: column[rows] for key, column in facts.items() if key in (name, FEMALE, "ph", *BICARBONATES)
-                    }
+                    needed = {name, FEMALE, *HANGS_ON.get(name, ())}
+                    part = {key: column[rows] for key, column in facts.items() if key in needed}
                     log_N[rows] = _log(self._mass(self.forms[places[0]], analyte, part, can_FN[:, rows]))
                     log_NC[:, places] += np.where(counts_NC[:, places], log_N[:, None], 0.0)
                 if name in computed and all(need in facts for need in computed[name][0]):
@@ -251,7 +262,7 @@ class Posterior:
 
     def _law(self, one: Presentation, name: str) -> object:
         """What a value's distribution hangs on, who the patient is aside."""
-        if name in one.labs:
+        if name in one.labs and name not in MOVED:
             return one.labs[name]
         others = tuple((other, one.labs[other]) for other in sorted(HANGS_ON.get(name, ())) if other in one.labs)
         fits = tuple(
@@ -259,13 +270,17 @@ class Posterior:
             for reading, place in one.fitted
             if name in reading.record.labs
         )
-        return name, others, fits
+        return name, one.labs.get(name), others, fits
 
     def _mass(self, one: Presentation, analyte: Analyte, facts: Mapping[str, Floats], can_FN: Bools) -> Floats:
         """The probability of values as they are written, with so many decimals."""
         values_N, half = facts[analyte.id], 0.5 * 10.0**-analyte.decimals
         if analyte.id in one.labs:
-            return _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits)
+            mass_N: Floats = _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits)
+            if analyte.id == "calcium":
+                mass_N = (mass_N + self._counted_mass(one, analyte, values_N, half, one.female)) / 2
+                mass_N = self._moved_mass(one, analyte, facts, mass_N)
+            return mass_N
         female_N = facts.get(FEMALE, np.full(len(values_N), np.nan))
         (low_f, high_f), (low_m, high_m) = analyte.usual(True), analyte.usual(False)
         women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
@@ -274,18 +289,37 @@ class Posterior:
             women_N = (women_N + self._counted_mass(one, analyte, values_N, half, 1.0)) / 2
             men_N = (men_N + self._counted_mass(one, analyte, values_N, half, 0.0)) / 2
         share_N = np.where(np.isnan(female_N), one.female, female_N)
-        mass_N: Floats = share_N * women_N + (1 - share_N) * men_N
+        mass_N = share_N * women_N + (1 - share_N) * men_N
+        if analyte.id in MOVED:
+            mass_N = self._moved_mass(one, analyte, facts, mass_N)
         for reading, place in one.fitted:
             if analyte.id in reading.record.labs:
                 low, high = reading.record.labs[analyte.id]
                 overlap_N = np.minimum(values_N + half, high) - np.maximum(values_N - half, low)
                 fits_N = np.clip(overlap_N, 0, None) / (high - low)
                 mass_N = mass_N + one.share_F[place] * can_FN[place] * (fits_N - mass_N)
+        if analyte.id == "ph" and breath_alone(one.labs) and "paco2" in facts:
+            usual_N = USUAL_PH + (values_N - expected_ph(facts["paco2"])) / ALLOWANCE
+            fits_N = _clipped_mass(usual_N, half / ALLOWANCE, *analyte.usual(False))
+            mass_N = np.where(np.isnan(facts["paco2"]), mass_N, fits_N)
         if analyte.id == "paco2" and drawn_gas(one.labs)[0] in BICARBONATES:
             ph_N, bound_N = (facts.get(name, np.full(len(values_N), np.nan)) for name in ("ph", _either(facts)[0]))
             fits_N = _compensated_mass(values_N, half, bound_N, analyte.usual(False))
             mass_N = np.where(np.isnan(ph_N + bound_N), mass_N, fits_N)
         return mass_N
+
+    def _moved_mass(self, one: Presentation, analyte: Analyte, facts: Mapping[str, Floats], mass_N: Floats) -> Floats:
+        """The same, of a value that others move: `mass_N` where one of those that matter is unknown."""
+        values_N, half, table = facts[analyte.id], 0.5 * 10.0**-analyte.decimals, dict(facts)
+        needs, others = MOVED[analyte.id]
+        matter = [*needs, *(other for other in others if other in one.labs or other not in ANIONS)]
+        if not all(name in facts for name in matter):
+            return mass_N
+        if analyte.id in one.labs:
+            moved_N = _normal_mass(values_N - calcium_of_albumin(table), half, one.labs[analyte.id], analyte.limits)
+        else:
+            moved_N = _clipped_mass(values_N, half, *ENDS[analyte.id](table))
+        return np.where(np.isnan(np.stack([facts[name] for name in matter])).any(0), mass_N, moved_N)
 
     def _counted_mass(
         self, one: Presentation, analyte: Analyte, values_N: Floats, half: float, female: float
@@ -356,11 +390,11 @@ def _normal_mass(values_N: Floats, half: float, ends: Range, limits: Range) -> F
     )
 
 
-def _clipped_mass(values_N: Floats, half: float, low: float, high: float) -> Floats:
+def _clipped_mass(values_N: Floats, half: float, low: float | Floats, high: float | Floats) -> Floats:
     """Of normal values: around the middle of a reference interval, held within it, and rounded."""
     below_N, above_N = values_N - half, values_N + half
     inside_N = (above_N >= low) & (below_N <= high)
-    if low == high:
+    if np.all(np.equal(low, high)):
         return inside_N.astype(np.float64)
     middle, spread = (low + high) / 2, (high - low) / SPREAD
     lower_N = np.where(below_N <= low, -np.inf, (below_N - middle) / spread)

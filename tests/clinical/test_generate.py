@@ -13,7 +13,16 @@ from azr_gym.clinical.case import closed, parse_case
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
-from azr_gym.clinical.latent import agree, expected_paco2
+from azr_gym.clinical.latent import (
+    ANIONS,
+    CALCIUM,
+    CHLORIDE,
+    DECIMALS,
+    agree,
+    breath_alone,
+    expected_paco2,
+    expected_ph,
+)
 from azr_gym.clinical.library import knowledge
 
 CONDITIONS = sorted(knowledge().conditions)
@@ -108,6 +117,7 @@ def test_nothing_is_unknown_of_a_whole_patient(seed: int, condition: str) -> Non
     assert WEEKS not in facts or (np.isnan(facts[WEEKS]) == (facts["pregnant"] == 0.0)).all()
 
 
+TREATMENTS = {"lithium_level": "lithium_treatment", "digoxin_level": "digoxin_treatment"}
 EXOGENOUS = [one.id for one in knowledge().analytes.values() if one.exogenous]
 
 
@@ -120,7 +130,25 @@ def test_what_has_to_be_taken_is_neither_there_without_a_reason_nor_measured(see
     whole = generator().sample(rng, condition, PATIENTS, whole=True)
     for name in EXOGENOUS:
         assert name not in distracted or name in looked_at
-        assert name in form.labs or (whole[name] == 0.0).all()
+        taken_N = whole.get(TREATMENTS.get(name, ""), np.zeros(PATIENTS)) == 1.0
+        assert name in form.labs or (whole[name][~taken_N] == 0.0).all()
+
+
+@given(seeds, conditions)
+@settings(max_examples=40)
+def test_whoever_takes_a_drug_has_a_level_of_treatment(seed: int, condition: str) -> None:
+    whole = generator().sample(np.random.default_rng(seed), condition, 400, whole=True)
+    for name, treatment in TREATMENTS.items():
+        low, high = knowledge().analytes[name].interval(False)
+        if name not in knowledge().conditions[condition].labs:
+            inside_N = (whole[name] >= low) & (whole[name] <= high)
+            assert (inside_N == (whole[treatment] == 1.0)).all()
+
+
+def test_some_take_such_a_drug_whom_no_condition_makes_to() -> None:
+    whole = generator().sample(np.random.default_rng(0), "migraine_without_aura", 4000, whole=True)
+    assert 2 < whole["lithium_treatment"].sum() < 40
+    assert whole["digoxin_treatment"].sum() > 2
 
 
 def test_what_many_conditions_look_at_distracts_more_often() -> None:
@@ -165,3 +193,69 @@ def test_a_bicarbonate_that_the_condition_sets_stays_and_the_gas_follows(seed: i
 
 def test_lungs_make_up_for_a_bicarbonate_as_is_published() -> None:
     assert expected_paco2(np.array([8.0, 12.0, 24.0, 34.0])).tolist() == [20.0, 26.0, 40.0, 47.0]
+
+
+def test_what_latent_knows_of_analytes_is_what_they_are() -> None:
+    analytes = knowledge().analytes
+    assert {name: analytes[name].decimals for name in DECIMALS} == DECIMALS
+    assert {name: analytes[name].interval(False)[1] for name in ANIONS} == ANIONS
+    for name, ends in (("calcium", CALCIUM), ("chloride", CHLORIDE)):
+        assert analytes[name].interval(False) == analytes[name].interval(True) == ends
+
+
+def corrected(facts: dict[str, Floats]) -> Floats:
+    return facts["calcium"] + 0.8 * (4 - facts["albumin"])
+
+
+@given(seeds, conditions)
+@settings(max_examples=60)
+def test_corrected_calcium_is_normal_where_no_condition_sets_it(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 100, whole=True)
+    labs = knowledge().conditions[condition].labs
+    if "calcium" in labs:
+        low, high = labs["calcium"]
+        assert ((corrected(facts) > low - 0.06) & (corrected(facts) < high + 0.06)).mean() > 0.75
+    else:
+        assert ((corrected(facts) > CALCIUM[0] - 0.06) & (corrected(facts) < CALCIUM[1] + 0.06)).all()
+        assert (facts["calcium"] <= CALCIUM[1]).all()
+
+
+@given(seeds, conditions)
+@settings(max_examples=60)
+def test_the_anion_gap_is_normal_but_for_lactate_and_ketones_where_no_condition_sets_chloride(
+    seed: int, condition: str
+) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 100, whole=True)
+    if "chloride" not in knowledge().conditions[condition].labs:
+        gap = facts["sodium"] - facts["chloride"] - facts["bicarbonate"] + 2.5 * (4 - facts["albumin"])
+        gap -= sum(np.maximum(facts[name] - usual, 0) for name, usual in ANIONS.items())
+        assert ((gap > 10 - 1e-6) & (gap < 14 + 1e-6)).all()
+
+
+def test_chloride_makes_up_for_a_bicarbonate_that_is_lost() -> None:
+    facts = generator().sample(np.random.default_rng(0), "gastroenteritis", 2000, whole=True)
+    low_N = facts["bicarbonate"] <= 19
+    assert low_N.sum() > 100
+    assert facts["chloride"][low_N].mean() > facts["chloride"][facts["bicarbonate"] >= 25].mean() + 4
+
+
+SETS_BREATH = [one.id for one in knowledge().conditions.values() if breath_alone(one.labs)]
+
+
+@given(seeds, st.sampled_from(SETS_BREATH))
+@settings(max_examples=40)
+def test_where_a_condition_sets_pco2_alone_the_gas_is_of_an_acute_disorder(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 400, whole=True)
+    expected_N = expected_ph(facts["paco2"])
+    assert (np.abs(facts["ph"] - expected_N) <= 0.05 * 2 / 5 + 0.005 + 1e-9).all()
+    away_N = facts["paco2"] - 40
+    bound_N = 24 + np.where(away_N > 0, 0.1, 0.2) * away_N
+    assert (np.abs(facts["bicarbonate"] - bound_N) <= 0.075 * bound_N + 0.5).all()  # 0.02 of pH, half a mmHg
+    assert (facts["ph"][facts["paco2"] >= 55] < 7.35).all()
+    assert (facts["ph"][facts["paco2"] <= 28] > 7.45).all()
+
+
+def test_kidneys_make_up_for_a_breath_as_is_published() -> None:
+    """1 mmol/L of bicarbonate more for 10 mmHg more, 2 less for 10 less: 26 at 60 mmHg, 20 at 20."""
+    for paco2, bound in ((40.0, 24.0), (60.0, 26.0), (80.0, 28.0), (30.0, 22.0), (20.0, 20.0)):
+        assert np.isclose(0.0307 * paco2 * 10 ** (expected_ph(np.array(paco2)) - 6.1), bound)

@@ -159,6 +159,43 @@ def test_it_is_calibrated(shown: float) -> None:
     assert sum(of_truth) > 0.9 if shown == 1.0 else sum(of_truth) > 0.3
 
 
+SALTS = ("sodium", "chloride", "bicarbonate", "albumin", "calcium", "lactate", "beta_hydroxybutyrate")
+ALIKE = {  # conditions that differ in values which move each other
+    "chloride": (
+        SALTS,
+        ("gastroenteritis", "obstructive_uropathy", "severe_malaria", "septic_shock", "panic_disorder"),
+    ),
+    "calcium": (
+        ("albumin", "calcium"),
+        ("nephrotic_syndrome", "long_qt_syndrome", "ckd_stage_4", "multiple_myeloma", "panic_disorder"),
+    ),
+    "breath": (
+        ("ph", "paco2", "bicarbonate"),
+        ("life_threatening_asthma", "respiratory_alkalosis", "ards_moderate", "panic_disorder"),
+    ),
+    "drugs": (
+        ("lithium_level", "digoxin_level", "lithium_treatment", "digoxin_treatment"),
+        ("nephrogenic_diabetes_insipidus", "lithium_toxicity", "manic_episode", "panic_disorder"),
+    ),
+}
+
+
+@pytest.mark.parametrize("shown", [1.0, 0.6])
+@pytest.mark.parametrize("which", sorted(ALIKE))
+def test_it_is_calibrated_where_nothing_but_values_that_move_each_other_is_known(which: str, shown: float) -> None:
+    names, conditions = ALIKE[which]
+    generator, each = Generator(shared()), 3000
+    posterior, rng, of_truth, expected = Posterior(generator, conditions), np.random.default_rng(1), [], []
+    for place, condition in enumerate(posterior.conditions):
+        facts = generator.sample(rng, condition, each, whole=True)
+        share_NC = posterior(shown_of({name: facts[name] for name in names}, shown, rng))
+        share_NC /= np.exp(posterior.prior_C)  # all alike common
+        share_NC /= share_NC.sum(1, keepdims=True)
+        of_truth.append(share_NC[:, place].mean())
+        expected.append((share_NC**2).sum(1).mean())
+    assert np.mean(of_truth) == pytest.approx(np.mean(expected), abs=0.01 if shown == 1.0 else 0.03)
+
+
 @pytest.mark.parametrize("condition", ["ckd_stage_5", "pyloric_stenosis"])
 def test_of_the_gas_two_values_are_drawn_and_the_third_counts_once(condition: str) -> None:
     """Of a condition that sets bicarbonate alone: how often a gas is drawn, against one that sets nothing."""
