@@ -49,6 +49,8 @@ def agree(facts: Table, given: Collection[str]) -> None:
     for name, needs, value in FOLLOWS:
         if name in facts and name not in given and all(one in facts for one in needs):
             facts[name] = value(facts)
+    if "lymphocyte_percent" in given and {"lymphocyte_percent", "neutrophil_percent"} <= facts.keys():
+        facts["lymphocyte_percent"] = np.minimum(facts["lymphocyte_percent"], np.maximum(_others(facts) - 1, 0))
     if "direct_bilirubin" in facts and "bilirubin" in facts:  # where the total is given, the part gives way
         facts["direct_bilirubin"] = np.minimum(facts["direct_bilirubin"], facts["bilirubin"])
 
@@ -178,9 +180,14 @@ def _percent_of_neutrophils(facts: Table) -> Floats:
     return np.clip(100 * facts["neutrophils"] / np.maximum(facts["leukocytes"], 0.1), 1, 92)
 
 
+def _others(facts: Table) -> Floats:
+    """Per cent of the leukocytes that are neither neutrophils nor eosinophils."""
+    found: Floats = 100 - facts["neutrophil_percent"] - facts.get("eosinophil_percent", np.float64(2.0))
+    return found
+
+
 def _lymphocytes(facts: Table) -> Floats:
-    rest = 100 - OTHER_CELLS - facts["neutrophil_percent"] - facts.get("eosinophil_percent", np.float64(2.0))
-    found: Floats = np.clip(rest, 1, 97)
+    found: Floats = np.clip(_others(facts) - OTHER_CELLS, 1, 97)
     return found
 
 

@@ -14,8 +14,9 @@ others. Where all is known it is exact, but for what is said here:
 - Calcium and chloride, which others move, count so where these are known (lactate and ketones, where the condition sets
   them), and else as values that follow.
 - Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
-- A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein
-  and bilirubin, which are only held to their bounds by others, count as drawn. Weight and height do not count.
+- A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein,
+  bilirubin, and lymphocytes that a condition sets, which are only held to their bounds by others, count as drawn.
+  Weight and height do not count.
 
 So what a condition's patients can have never counts as impossible for it, however little is known of them.
 """

@@ -168,6 +168,15 @@ def test_a_total_gives_way_to_a_part_that_is_given() -> None:
         assert facts["direct_bilirubin"].tolist() == part
 
 
+@given(seeds, st.sampled_from([one.id for one in knowledge().conditions.values() if "lymphocyte_percent" in one.labs]))
+@settings(max_examples=40)
+def test_a_differential_count_is_no_more_than_the_leukocytes(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 200, whole=True)
+    whole_N = facts["neutrophil_percent"] + facts["eosinophil_percent"] + facts["lymphocyte_percent"]
+    assert (whole_N <= 101)[facts["neutrophil_percent"] + facts["eosinophil_percent"] <= 100].all()
+    assert (whole_N <= 101).mean() > 0.98
+
+
 SETS_BICARBONATE = [
     one.id
     for one in knowledge().conditions.values()
