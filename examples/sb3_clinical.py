@@ -1,7 +1,7 @@
 """MaskablePPO learns the work-up of chest pain: which panels to order, and what it is. Needs `pip install azr-gym[sb3]`.
 
 Patients of the test split, whose skeletons (diagnosis, findings, what is high or low) the learner has never met; 15
-diagnoses, 24 panels. The upper reference knows how often each of 8,192 patients' diagnoses shows what.
+diagnoses, 24 panels. The upper reference knows the model that draws the patients, and takes its exact posterior.
 
     python examples/sb3_clinical.py
     python examples/sb3_clinical.py --complaint dyspnoea --json-file results.json
@@ -42,7 +42,7 @@ PARTS = 6  # of the training, with a score after each
 
 def learned(model: MaskablePPO) -> baselines.Policy:
     """What the model does when it is sure enough to choose."""
-    return lambda observed, masks: model.predict(observed, action_masks=masks, deterministic=True)[0]
+    return lambda observed, masks, _: model.predict(observed, action_masks=masks, deterministic=True)[0]
 
 
 def train(options: dict[str, Any], timesteps: int, seed: int, curve: list[dict[str, Any]]) -> MaskablePPO:

@@ -2,7 +2,7 @@
 
 A patient is drawn by the generator for a condition behind the complaint, as often as the condition is common, and
 everything is known of them. The label is what the engine says of the whole patient; who does not come with the
-complaint, or has something else, is left out.
+complaint, or has something else, is left out. With `FULL` any complaint will do, and there are all conditions.
 """
 
 from __future__ import annotations
@@ -18,47 +18,49 @@ from numpy.typing import NDArray
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import Engine, Verdict, shared
 from azr_gym.clinical.generate import Generator
-from azr_gym.clinical.library import AGE, FEMALE, PREGNANT, Analyte, Library, knowledge
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Library, knowledge
 from azr_gym.clinical.panels import Complaint
 from azr_gym.clinical.propose import HELD_OUT_SHARE
 from azr_gym.clinical.room import WEIGHTS
-from azr_gym.clinical.workup import URGENT
+from azr_gym.clinical.workup import URGENT, comes_with, complaints
 from azr_gym.errors import AzrGymError, BadArgument
 from azr_gym.roles import Split
 
+FULL = "full"  # of complaints: any of them, and all conditions
 PATIENTS = 8192
-ROUNDS, SPARE = 50, 1.1  # how often patients are drawn at most, and how many more than seem to be needed
+SPARE, MOST = 1.1, 20_000  # how many more patients are drawn than seem to be needed, and how many at once at most
+LEAST = 0.02  # share of them that must be of use
 LIMIT = 6.0  # of a scaled value: three times as far from the middle as the ends of the reference interval
 OLDEST = 120.0  # years
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns, orders and answers there are for a complaint.
+    """Which columns, orders and answers there are for a complaint, or for all.
 
-    A fact has a column where a condition behind the complaint looks at it or shows it. Shapes: P orders, D answers,
+    A fact has a column where one of the conditions looks at it or shows it. Shapes: K complaints, P orders, D answers,
     W = A + F columns, analytes first.
 
     Attributes:
-        complaint: what everybody comes with.
+        complaints: what people come with, K: one, or whatever there is.
         panels: ids of the panels that reveal any of the columns, P.
         conditions: ids of the answers, D.
         analytes, findings: the columns, A and F.
         actions: what each action does, P + D: "order ecg", "diagnose nstemi".
         reveals_PW: which columns a panel reveals.
-        start_W: which are known before anything is ordered.
+        start_KW: which are known before anything is ordered.
         cost_P: what a panel costs.
         urgent_D: whether an answer must not be missed.
     """
 
-    complaint: Complaint
+    complaints: tuple[Complaint, ...]
     panels: tuple[str, ...]
     conditions: tuple[str, ...]
     analytes: tuple[str, ...]
     findings: tuple[str, ...]
     actions: tuple[str, ...]
     reveals_PW: NDArray[np.bool_]
-    start_W: NDArray[np.bool_]
+    start_KW: NDArray[np.bool_]
     cost_P: Floats
     urgent_D: NDArray[np.bool_]
 
@@ -68,19 +70,21 @@ class Bank:
     """B whole patients.
 
     Attributes:
-        chart_BW: scaled values (see `scaled`), then findings: 1 there, -1 not; float32.
-        measured_BA: whether there is such a value at all (nobody has weeks of gestation who is not pregnant).
-        raw_BA: values in the library's units.
+        facts_BW: a byte for each column. A value: 1 where there is such a value at all (nobody has weeks of gestation
+            who is not pregnant), else 0. A finding: 1 there, -1 not.
+        scaled_BA: values as an agent sees them (see `scaled`), 0 where there is none; float32.
+        raw_BA: the same in the library's units, NaN where there is none.
         age_B: in years.
         female_B: 1 women, 0 men.
-        label_B: the diagnosis, by its place among the layout's conditions.
+        complaint_B, label_B: what they come with, and the diagnosis: by their places in the layout.
     """
 
-    chart_BW: NDArray[np.float32]
-    measured_BA: NDArray[np.bool_]
+    facts_BW: NDArray[np.int8]
+    scaled_BA: NDArray[np.float32]
     raw_BA: Floats
     age_B: Floats
     female_B: NDArray[np.int64]
+    complaint_B: NDArray[np.int64]
     label_B: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -90,37 +94,59 @@ class Bank:
         """Some of the patients."""
         return Bank(*(getattr(self, one.name)[rows] for one in fields(self)))
 
+    def told(self, form: Layout, known_BW: NDArray[np.integer]) -> dict[str, Floats]:
+        """Facts in the library's units: 1 for what is there, 0 for what is not, NaN for what is unknown.
+
+        Args:
+            form: the layout.
+            known_BW: what is known of each: 0 in the columns that are not.
+
+        Returns:
+            A column for each fact that is known of anybody, and for age and sex: float64 (B,).
+        """
+        female_B, values = self.female_B.astype(np.float64), len(form.analytes)
+        found = {AGE: self.age_B, FEMALE: female_B, MALE: 1.0 - female_B}
+        for place in np.flatnonzero(known_BW.any(0)).tolist():
+            name = (form.analytes + form.findings)[place]
+            value_B = self.raw_BA[:, place] if place < values else np.where(self.facts_BW[:, place] > 0, 1.0, 0.0)
+            found[name] = np.where(known_BW[:, place], value_B, np.nan)
+        return found
+
 
 @functools.cache
 def layout(complaint: str) -> Layout:
-    """The columns, orders and answers of a complaint.
+    """The columns, orders and answers of a complaint, or of all (`FULL`).
 
     Raises:
         BadArgument: there is no such complaint.
     """
     known = knowledge()
-    if complaint not in known.complaints:
-        raise BadArgument(f"complaint must be one of {', '.join(known.complaints)}, not {complaint!r}")
-    one = known.complaints[complaint]
-    matters = _matters(known, one.conditions) | set(one.findings)
+    if complaint == FULL:
+        comes, conditions = complaints(known), tuple(known.conditions)
+    elif complaint in known.complaints:
+        comes, conditions = (known.complaints[complaint],), known.complaints[complaint].conditions
+    else:
+        raise BadArgument(f"complaint must be one of {', '.join(known.complaints)}, or {FULL}, not {complaint!r}")
+    told = [set(one.findings) for one in comes]
+    matters = _matters(known, conditions).union(*told)
     given = {name for panel in known.panels.values() if panel.given for name in known.reveals[panel.id]}
     shown = {panel: set(facts) & matters for panel, facts in known.reveals.items() if not known.panels[panel].given}
-    panels = tuple(panel for panel, facts in shown.items() if facts - set(one.findings))
-    wanted = given.union(one.findings, matters & {PREGNANT}, *(shown[panel] for panel in panels))
+    panels = tuple(panel for panel, facts in shown.items() if any(facts - findings for findings in told))
+    wanted = given.union(matters & {PREGNANT}, *told, *(shown[panel] for panel in panels))
     analytes = tuple(name for name in known.analytes if name in wanted)
     findings = tuple(name for name in (*known.findings, PREGNANT) if name in wanted)
     columns = (*analytes, *findings)
     return Layout(
-        complaint=one,
+        complaints=comes,
         panels=panels,
-        conditions=one.conditions,
+        conditions=conditions,
         analytes=analytes,
         findings=findings,
-        actions=(*(f"order {panel}" for panel in panels), *(f"diagnose {name}" for name in one.conditions)),
+        actions=(*(f"order {panel}" for panel in panels), *(f"diagnose {name}" for name in conditions)),
         reveals_PW=np.array([[name in shown[panel] for name in columns] for panel in panels]),
-        start_W=np.array([name in given or name in one.findings or name == PREGNANT for name in columns]),
+        start_KW=np.array([[name in given or name in one or name == PREGNANT for name in columns] for one in told]),
         cost_P=np.array([known.panels[panel].cost for panel in panels]),
-        urgent_D=np.array([known.conditions[name].acuity <= URGENT for name in one.conditions]),
+        urgent_D=np.array([known.conditions[name].acuity <= URGENT for name in conditions]),
     )
 
 
@@ -138,7 +164,7 @@ def bank(complaint: str, split: Split, patients: int, seed: int) -> Bank:
     Made once for the same arguments in a process: some seconds for thousands of patients.
 
     Args:
-        complaint: its id.
+        complaint: its id, or `FULL`.
         split: "train" or "test".
         patients: how many there are in both splits together.
         seed: of the draw.
@@ -156,15 +182,14 @@ def _drawn(complaint: str, patients: int, seed: int) -> Bank:
     generator, rng = Generator(engine), np.random.default_rng(seed)
     tiers = np.array([WEIGHTS[engine.library.conditions[name].tier] for name in form.conditions])
     parts, share = list[Bank](), 0.5
-    for _ in range(ROUNDS):
-        wanted = patients - sum(map(len, parts))
-        if wanted <= 0:
-            return _joined(parts)
-        counts_D = rng.multinomial(int(SPARE * wanted / share) + 64, tiers / tiers.sum())
+    while (wanted := patients - sum(map(len, parts))) > 0:
+        counts_D = rng.multinomial(min(int(SPARE * wanted / share) + 64, MOST), tiers / tiers.sum())
         found = _patients(generator, rng, form, counts_D)
+        share = len(found) / counts_D.sum()
+        if share < LEAST:
+            raise AzrGymError(f"hardly anybody drawn for {complaint} gets one of its diagnoses: look at its conditions")
         parts.append(found.of(rng.permutation(len(found))[:wanted]))
-        share = max(len(found) / counts_D.sum(), 0.02)
-    raise AzrGymError(f"hardly anybody drawn for {complaint} gets one of its diagnoses: look at its conditions")
+    return _joined(parts)
 
 
 def _joined(parts: Sequence[Bank]) -> Bank:
@@ -179,16 +204,26 @@ def _patients(generator: Generator, rng: np.random.Generator, form: Layout, coun
             tables.append(generator.sample(rng, condition, count, whole=True))
     facts, count = _stacked(tables), int(counts_D.sum())
     label_N = _labels(engine, form, facts, count)
-    comes_N = np.logical_or.reduce([facts[name] == 1.0 for name in form.complaint.findings])
     unknown_N = np.full(count, np.nan)
     raw_NA = np.stack([facts.get(name, unknown_N) for name in form.analytes], axis=1)
     female_N = (facts[FEMALE] == 1.0).astype(np.int64)
     analytes = [engine.library.analytes[name] for name in form.analytes]
     scaled_NA = np.stack([scaled(one, raw_NA[:, a], female_N) for a, one in enumerate(analytes)], axis=1)
-    there_NF = np.stack([np.where(facts[name] == 1.0, 1.0, -1.0) for name in form.findings], axis=1)
-    chart_NW = np.concatenate([np.nan_to_num(scaled_NA), there_NF], axis=1).astype(np.float32)
-    everybody = Bank(chart_NW, ~np.isnan(raw_NA), raw_NA, facts[AGE], female_N, label_N)
-    return everybody.of(np.flatnonzero(comes_N & (label_N >= 0)))
+    there_NF = np.stack([facts[name] == 1.0 for name in form.findings], axis=1)
+    facts_NW = np.concatenate([~np.isnan(raw_NA), np.where(there_NF, 1, -1)], axis=1).astype(np.int8)
+    seen_NA = np.nan_to_num(scaled_NA).astype(np.float32)
+    complaint_N = _complaints(engine.library, form, there_NF)
+    everybody = Bank(facts_NW, seen_NA, raw_NA, facts[AGE], female_N, complaint_N, label_N)
+    return everybody.of(np.flatnonzero((complaint_N >= 0) & (label_N >= 0)))
+
+
+def _complaints(known: Library, form: Layout, there_NF: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What each patient comes with, by its place in the layout; -1 for anything else."""
+    if len(form.complaints) == 1:
+        places = [form.findings.index(name) for name in form.complaints[0].findings]
+        return np.where(there_NF[:, places].any(1), 0, -1)
+    place, names = {one.id: place for place, one in enumerate(form.complaints)}, np.array(form.findings)
+    return np.array([place[comes_with(known, {*names[there_F].tolist()}).id] for there_F in there_NF])
 
 
 def _stacked(tables: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
@@ -229,9 +264,9 @@ def scaled(analyte: Analyte, raw_N: Floats, female_N: NDArray[np.int64]) -> Floa
 
 def _held_out(whole: Bank, form: Layout) -> NDArray[np.bool_]:
     """Whose skeleton is kept aside: the diagnosis, what is there, and which values are high or low."""
-    width = len(form.analytes)
-    values_BA, there_BF = whole.chart_BW[:, :width], whole.chart_BW[:, width:] > 0
+    values_BA, there_BF = whole.scaled_BA, whole.facts_BW[:, len(form.analytes) :] > 0
     sides_BA = np.sign(values_BA) * (np.abs(values_BA) > 2.0001)  # rounded values may lie a hair outside
-    skeletons = np.concatenate([whole.label_B[:, None], sides_BA, there_BF], axis=1).astype(np.int8)
+    parts = (whole.label_B[:, None], sides_BA, there_BF)  # a label above 127 becomes another byte: no harm is done
+    skeletons = np.concatenate([part.astype(np.int8) for part in parts], axis=1)
     digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in skeletons)
     return np.array([int.from_bytes(digest) % HELD_OUT_SHARE == 0 for digest in digests], np.bool_)

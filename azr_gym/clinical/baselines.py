@@ -1,6 +1,7 @@
-"""What learners of `ClinicalCaseTabular-v0` are measured against, and the measuring. All act on observations alone.
+"""What learners of `ClinicalCaseTabular-v0` are measured against, and the measuring. All act on what is known alone.
 
-A policy is a function of a batch of observations and of the action masks: it gives one action for each.
+A policy is a function of what is known of a batch of patients: as observations, action masks, and facts in units (see
+`Ward.facts`), which do not end at -6 and 6. It gives one action for each.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from azr_gym.clinical.bank import LIMIT, OLDEST, PATIENTS, bank, layout
+from azr_gym.clinical.bank import PATIENTS, Bank, bank, layout
+from azr_gym.clinical.criteria import Floats
+from azr_gym.clinical.engine import shared
+from azr_gym.clinical.generate import Generator
+from azr_gym.clinical.posterior import Posterior
 from azr_gym.clinical.ward import Flags, Integers
 from azr_gym.roles import Split
 
-Policy = Callable[[dict[str, NDArray[Any]], Flags], Integers]
-BINS = 12  # of scaled values and of age
-SMOOTH = 0.5  # patients that each bin, and each of there and not there, has besides those of the bank
+Policy = Callable[[dict[str, NDArray[Any]], Flags, dict[str, Floats]], Integers]
 ENOUGH = 0.99  # probability of a diagnosis that needs no further order
 LEAST = 0.01  # nats that an order must be expected to tell
-TRIED = 8  # patients of each diagnosis whose results stand for what an order may show
+EXAMPLES = 120  # patients whose results stand for what an order may show: as many of each diagnosis, and at least one
+RULED_OUT = 1e-12  # probability from which on that does not matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ def evaluate(policy: Policy, episodes: int = 2000, seed: int = 0, **options: Any
     reward, cost, orders = np.zeros(episodes), np.zeros(episodes), np.zeros(episodes)
     right, missed = np.zeros(episodes, np.bool_), np.zeros(episodes, np.bool_)
     while playing.any():
-        actions = policy(observed, envs.action_masks())
+        rows, actions = np.flatnonzero(playing), np.zeros(episodes, np.int64)
+        seen = {name: values[rows] for name, values in observed.items()}
+        actions[rows] = policy(seen, envs.action_masks()[rows], envs.ward.facts(rows))
         orders += playing & (actions < len(envs.form.panels))
         observed, rewards, terminated, truncated, info = envs.step(actions)
         reward += np.where(playing, rewards, 0.0)
@@ -82,70 +88,38 @@ def evaluate(policy: Policy, episodes: int = 2000, seed: int = 0, **options: Any
 def random(rng: np.random.Generator) -> Policy:
     """Any action that makes sense."""
 
-    def act(_: dict[str, NDArray[Any]], masks: Flags) -> Integers:
-        actions: Integers = np.argmax(rng.random(masks.shape) * masks, axis=1)
-        return actions
-
-    return act
+    return lambda _, masks, __: np.argmax(rng.random(masks.shape) * masks, axis=1)
 
 
 def prior(complaint: str = "chest_pain", patients: int = PATIENTS, bank_seed: int = 0) -> Policy:
     """The commonest diagnosis, at once."""
     form, everybody = layout(complaint), bank(complaint, Split.TRAIN, patients, bank_seed)
     answer = len(form.panels) + int(np.bincount(everybody.label_B).argmax())
-    return lambda _, masks: np.full(len(masks), answer)
+    return lambda _, masks, __: np.full(len(masks), answer)
 
 
 class Bayes:
-    """What to believe after what is known, counted from the patients of the training split.
-
-    Facts are taken as independent given the diagnosis: nearly how the generator draws them.
+    """Names the likeliest diagnosis at once, by the exact posterior of the generator's model (`posterior.py`).
 
     Args:
-        complaint, patients, bank_seed: as the environment.
+        complaint: as the environment.
     """
 
-    def __init__(self, complaint: str = "chest_pain", patients: int = PATIENTS, bank_seed: int = 0) -> None:
-        self.form = form = layout(complaint)
-        everybody = bank(complaint, Split.TRAIN, patients, bank_seed)
-        answers, values = len(form.conditions), len(form.analytes)
-        one_BD = np.eye(answers)[everybody.label_B]
-        count_D = one_BD.sum(0)
-        self.prior_D = np.log((count_D + SMOOTH) / (count_D + SMOOTH).sum())
-        there_BF = everybody.chart_BW[:, values:] > 0
-        share_FD = (there_BF.T @ one_BD + SMOOTH) / (count_D + 2 * SMOOTH)
-        self.there_FD, self.absent_FD = np.log(share_FD), np.log1p(-share_FD)
-        bins_BA = _bins(everybody.chart_BW[:, :values])
-        known_BA = everybody.measured_BA
-        self.value_AKD = np.stack([_histogram(bins_BA[:, a], one_BD, known_BA[:, a]) for a in range(values)])
-        everyone_B = np.ones(len(everybody), np.bool_)
-        self.age_KD = _histogram(_aged(everybody.age_B / OLDEST), one_BD, everyone_B)
-        female_D = (everybody.female_B @ one_BD + SMOOTH) / (count_D + 2 * SMOOTH)
-        self.sex_2D = np.log([1 - female_D, female_D])
+    def __init__(self, complaint: str = "chest_pain") -> None:
+        self.form = layout(complaint)
+        self.posterior = Posterior(Generator(shared()), self.form.conditions)
 
-    def columns(self, measured_NA: NDArray[Any], known_NA: NDArray[Any], findings_NF: NDArray[Any]) -> NDArray[Any]:
-        """What each known fact says of each diagnosis: log-likelihoods (N, W, D), 0 where it is not known."""
-        bins_NA = _bins(measured_NA)
-        value_NAD = self.value_AKD[np.arange(bins_NA.shape[1]), bins_NA] * (known_NA > 0)[:, :, None]
-        finding_NFD = (findings_NF > 0)[:, :, None] * self.there_FD + (findings_NF < 0)[:, :, None] * self.absent_FD
-        return np.concatenate([value_NAD, finding_NFD], axis=1)
-
-    def posterior(self, observed: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-        """The probability of each diagnosis: (N, D)."""
-        log_ND = self.prior_D + self.age_KD[_aged(observed["age"][:, 0])] + self.sex_2D[observed["sex"]]
-        log_ND = log_ND + self.columns(observed["measured"], observed["known"], observed["findings"]).sum(1)
-        return _normal(log_ND)
-
-    def __call__(self, observed: dict[str, NDArray[Any]], masks: Flags) -> Integers:
-        """The likeliest diagnosis, at once."""
-        actions: Integers = len(self.form.panels) + self.posterior(observed).argmax(1)
+    def __call__(self, _: dict[str, NDArray[Any]], masks: Flags, facts: dict[str, Floats]) -> Integers:
+        """Diagnose."""
+        actions: Integers = len(self.form.panels) + self.posterior(facts).argmax(1)
         return actions
 
 
 class InformationGain(Bayes):
     """Orders what is expected to tell most about the diagnosis for its cost; then names the likeliest one.
 
-    What an order may show is taken from patients of the training split.
+    What is known counts exactly. What an order may show, and how that moves beliefs, is taken from patients of the
+    training split on their arrival: as if it were independent of what other orders have shown.
 
     Args:
         complaint, patients, bank_seed: as the environment.
@@ -155,21 +129,26 @@ class InformationGain(Bayes):
     def __init__(
         self, complaint: str = "chest_pain", patients: int = PATIENTS, bank_seed: int = 0, seed: int = 0
     ) -> None:
-        super().__init__(complaint, patients, bank_seed)
-        form, values = self.form, len(self.form.analytes)
-        everybody = bank(complaint, Split.TRAIN, patients, bank_seed)
-        rng = np.random.default_rng(seed)
-        labels = np.repeat(np.unique(everybody.label_B), TRIED)
-        self.label_S = labels
-        rows = np.array([rng.choice(np.flatnonzero(everybody.label_B == label)) for label in labels])
-        some = everybody.of(rows)
-        says_SWD = self.columns(some.chart_BW[:, :values], some.measured_BA, some.chart_BW[:, values:])
-        new_PW = (form.reveals_PW & ~form.start_W).astype(np.float64)
-        self.says_PSD = np.einsum("pw,swd->psd", new_PW, says_SWD)
+        super().__init__(complaint)
+        form, everybody, rng = self.form, bank(complaint, Split.TRAIN, patients, bank_seed), np.random.default_rng(seed)
+        self.each = max(1, EXAMPLES // len(form.conditions))
+        self.label_S = np.repeat(np.unique(everybody.label_B), self.each)
+        rows = [rng.choice(np.flatnonzero(everybody.label_B == label)) for label in self.label_S]
+        some = everybody.of(np.array(rows))
+        start_SW = form.start_KW[some.complaint_B]
+        before_SD = self._log(some, start_SW)
+        self.says_PSD = np.stack([self._log(some, start_SW | panel_W) - before_SD for panel_W in form.reveals_PW])
 
-    def __call__(self, observed: dict[str, NDArray[Any]], masks: Flags) -> Integers:
+    def _log(self, some: Bank, known_SW: Flags) -> NDArray[np.float64]:
+        """The logarithm of the posterior of some patients, of whom some columns are known."""
+        found_SD: NDArray[np.float64] = np.log(
+            np.maximum(self.posterior(some.told(self.form, some.facts_BW * known_SW)), RULED_OUT)
+        )
+        return found_SD
+
+    def __call__(self, _: dict[str, NDArray[Any]], masks: Flags, facts: dict[str, Floats]) -> Integers:
         """Order, or diagnose."""
-        belief_ND = self.posterior(observed)
+        belief_ND = self.posterior(facts)
         actions: Integers = len(self.form.panels) + belief_ND.argmax(1)
         for place in np.flatnonzero(belief_ND.max(1) < ENOUGH):
             gain_P = np.where(masks[place, : len(self.form.panels)], self.gain(belief_ND[place]), 0.0)
@@ -179,28 +158,12 @@ class InformationGain(Bayes):
 
     def gain(self, belief_D: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each order is expected to tell about the diagnosis, in nats: (P,)."""
-        weight_S = belief_D[self.label_S] / TRIED
+        weight_S = belief_D[self.label_S] / self.each
         likely = weight_S > 1e-6
-        after_PSD = _normal(np.log(np.maximum(belief_D, 1e-12)) + self.says_PSD[:, likely])
+        after_PSD = _normal(np.log(np.maximum(belief_D, RULED_OUT)) + self.says_PSD[:, likely])
         left_P = (_entropy(after_PSD) * weight_S[likely]).sum(1) / weight_S[likely].sum()
         gain_P: NDArray[np.float64] = _entropy(belief_D) - left_P
         return gain_P
-
-
-def _bins(scaled: NDArray[Any]) -> Integers:
-    return np.asarray(np.clip((scaled + LIMIT) * BINS / (2 * LIMIT), 0, BINS - 1), np.int64)
-
-
-def _aged(age: NDArray[Any]) -> Integers:
-    return np.asarray(np.clip(age * BINS, 0, BINS - 1), np.int64)
-
-
-def _histogram(bin_B: Integers, one_BD: NDArray[Any], known_B: Flags) -> NDArray[np.float64]:
-    """Log of the share of each bin among the patients of each diagnosis: (K, D)."""
-    count_KD = np.full((BINS, one_BD.shape[1]), SMOOTH)
-    np.add.at(count_KD, bin_B[known_B], one_BD[known_B])
-    share_KD: NDArray[np.float64] = np.log(count_KD / count_KD.sum(0))
-    return share_KD
 
 
 def _normal(log: NDArray[Any]) -> NDArray[np.float64]:

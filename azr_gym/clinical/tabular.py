@@ -68,8 +68,8 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
 
     ## Observation
 
-    `Dict`; A values and F findings are those that some condition behind the complaint looks at or shows, P are the
-    panels that reveal any of them (`chest_pain`: A = 16, F = 90, P = 24).
+    `Dict`; A values and F findings are those that one of the D conditions behind the complaint looks at or shows, P are
+    the panels that reveal any of them.
 
     | key | space | |
     |---|---|---|
@@ -81,12 +81,17 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | `ordered` | `MultiBinary(P)` | which panels have been ordered |
     | `budget` | `Box(0, 1, (1,))` | what is left |
 
+    | complaint | A | F | P | D |
+    |---|---|---|---|---|
+    | `chest_pain` | 16 | 90 | 24 | 15 |
+    | `full` | 151 | 1,160 | 78 | 427 |
+
     Boxes are float32. `env.unwrapped.form` names the columns (`analytes`, `findings`) and the `actions`;
     `gymnasium.wrappers.FlattenObservation` makes one vector of it.
 
     ## Actions
 
-    `Discrete(P + D)`: 0 to P - 1 order a panel, the rest name one of the D conditions behind the complaint (15).
+    `Discrete(P + D)`: 0 to P - 1 order a panel, the rest name one of the D conditions.
     `action_masks()`, also `info["action_mask"]` (int8), leaves out what has been ordered and what can not be paid.
 
     ## Reward and end
@@ -105,7 +110,7 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
 
     | name | default | |
     |---|---|---|
-    | `complaint` | `"chest_pain"` | or another `[[complaint]]` of `knowledge/panels.toml` |
+    | `complaint` | `"chest_pain"` | or another `[[complaint]]` of `knowledge/panels.toml`; `"full"`: see below |
     | `split` | `"train"` | `"test"`: patients whose skeleton (diagnosis, findings, what is high or low) is kept aside |
     | `max_steps` | 20 | steps of an episode |
     | `budget` | 60 | cost of all orders |
@@ -118,6 +123,14 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     `patients` and `bank_seed` alone; the environment's own generator says who comes next. `gym.make_vec` gives the
     same episodes batched: 1,024 at once play 1.4 million steps a second on one core of a busy machine, and 0.57 million
     where `SAME_STEP` keeps the last observations (Gymnasium's CartPole: 4.5 million; `tests/bench/tabular.py`).
+
+    ## The full level
+
+    With `complaint="full"` all conditions are open. People come with any of the complaints, with a symptom that belongs
+    to none of them, or, something having been found at a check-up, with nothing of their own; as in the work-up of
+    `ClinicalCase-v0` that hangs on their symptoms alone, and what it is about is known at first. One who fits several
+    complaints comes with one of them. Rare conditions are rare here too: 8,192 patients have some 410 of the 427;
+    `patients` draws more.
 
     ## Learning
 
@@ -191,7 +204,7 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
         if not self._begun or self._over:
             raise WrongMoment("there is no episode, or it is over: call reset() first")
         action_1 = _actions([action], 1, len(self.form.actions))
-        reward_1, terminated_1, truncated_1 = self.ward.step(action_1, np.ones(1, np.bool_))
+        reward_1, terminated_1, truncated_1 = self.ward.step(action_1)
         terminated, truncated = bool(terminated_1[0]), bool(truncated_1[0])
         self._over = terminated or truncated
         info: dict[str, Any] = {"action_mask": self._mask(), "spent": float(self.ward.spent_N[0])}
@@ -213,7 +226,7 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
 
     def oracle(self) -> int:
         """The action that names the diagnosis. For tests and baselines."""
-        return int(self.ward.right()[0])
+        return int(self.ward.label_N[0])
 
     def render(self) -> str | NDArray[np.uint8] | None:
         """What is known of the patient, and, once there is one, the verdict. A text, or uint8 (height, width, 3)."""
@@ -319,10 +332,12 @@ class ClinicalCaseTabularVectorEnv(VectorEnv[Observation, Integers, NDArray[Any]
         if not self._begun:
             raise WrongMoment("there are no episodes yet: call reset() first")
         action_N = _actions(actions, self.num_envs, len(self.form.actions))
-        waiting_N = self._done_N.copy()  # nobody, unless the next step is the reset
-        if self.autoreset_mode is not AutoresetMode.NEXT_STEP and waiting_N.any():
-            raise WrongMoment("some episodes are over: reset them, with options={'reset_mask': ...}")
-        reward_N, terminated_N, truncated_N = self.ward.step(action_N, ~waiting_N)
+        waiting = np.flatnonzero(self._done_N)  # nobody, unless the next step is the reset
+        if len(waiting):
+            if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+                raise WrongMoment("some episodes are over: reset them, with options={'reset_mask': ...}")
+            action_N[waiting] = self.ward.nothing
+        reward_N, terminated_N, truncated_N = self.ward.step(action_N)
         self._done_N = done_N = terminated_N | truncated_N
         ended, info = np.flatnonzero(done_N), dict[str, Any]()
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
@@ -330,8 +345,8 @@ class ClinicalCaseTabularVectorEnv(VectorEnv[Observation, Integers, NDArray[Any]
                 info = self._last(ended, done_N)
                 self._admit(ended)
         else:
-            if waiting_N.any():
-                self._admit(np.flatnonzero(waiting_N))
+            if len(waiting):
+                self._admit(waiting)
             if len(ended):
                 info = _folded(self.ward.ends(ended), ended, done_N)
         info |= self._info(slice(None), np.ones(self.num_envs, np.bool_), ended=False)
@@ -349,8 +364,7 @@ class ClinicalCaseTabularVectorEnv(VectorEnv[Observation, Integers, NDArray[Any]
         """`final_obs` and `final_info` of the episodes that have just ended."""
         observed = self.ward.observe(beds)
         final_obs = np.full(self.num_envs, None, object)
-        for bed, row in zip(beds.tolist(), zip(*map(list, observed.values()), strict=True), strict=True):
-            final_obs[bed] = dict(zip(observed, row, strict=True))
+        final_obs[beds] = [dict(zip(observed, row, strict=True)) for row in zip(*observed.values(), strict=True)]
         return {
             "final_obs": final_obs,
             "_final_obs": done_N.copy(),
@@ -364,7 +378,7 @@ class ClinicalCaseTabularVectorEnv(VectorEnv[Observation, Integers, NDArray[Any]
 
     def oracle(self) -> Integers:
         """The actions that name the diagnoses. For tests and baselines."""
-        return self.ward.right()
+        return self.ward.label_N.copy()
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame per episode."""
@@ -390,24 +404,26 @@ def _folded(told: dict[str, NDArray[Any]], beds: Integers | slice, told_N: Flags
 def _actions(actions: Any, count: int, size: int) -> Integers:
     """So many actions, of so many that there are."""
     found = np.asarray(actions)
-    if found.shape != (count,) or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= size:
-        raise BadAction(f"give {count} ints from 0 to {size - 1}, one for each episode; not {actions!r}")
-    return found.astype(np.int64, copy=False)
+    if found.shape == (count,) and found.dtype.kind in "iu":
+        found = found.astype(np.int64)
+        if found.view(np.uint64).max() < size:  # what is below 0 is huge
+            return found
+    raise BadAction(f"give {count} ints from 0 to {size - 1}, one for each episode; not {actions!r}")
 
 
 def _drawn(ward: Ward, bed: int, over: bool, mode: str) -> Any:
     """A bed's chart, for people."""
-    known, facts = knowledge(), ward.facts(bed)
+    known, facts, complaint = knowledge(), ward.told(bed), ward.complaint(bed).name
     steps = [(name, _told(known, news, facts[FEMALE])) for name, news in ward.steps(bed)]
     answer, truth = ward.verdict(bed) if over else ("", "")
     good, outcome = over and answer == truth, ("right" if answer == truth else "wrong" if answer else "cut off")
     if mode == "rgb_array":
-        asked = f"What does this patient with {ward.form.complaint.name} have?"
+        asked = f"What does this patient with {complaint} have?"
         verdict = (answer or "none", outcome, "", good, truth) if over else ()
         return draw(known, Chart(facts, asked, steps, *verdict))
     who = prompts.person(facts)
-    start = _told(known, ward.facts(bed, ward.form.start_W), facts[FEMALE])
-    sections = [Section(f"{who[0].upper()}{who[1:]}: {ward.form.complaint.name}", start)]
+    start = _told(known, ward.told(bed, ward.start(bed)), facts[FEMALE])
+    sections = [Section(f"{who[0].upper()}{who[1:]}: {complaint}", start)]
     sections += [Section(name[0].upper() + name[1:], told) for name, told in steps]
     sections.append(Section("Spent", f"{ward.spent_N[bed]:g} of {ward.terms.budget:g}"))
     if over:

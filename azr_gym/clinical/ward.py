@@ -5,6 +5,7 @@ Knows neither Gymnasium nor text; `tabular.py` shows it as environments.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.bank import OLDEST, PATIENTS, Bank, Layout, bank, layout
-from azr_gym.clinical.library import AGE, FEMALE, MALE, knowledge
+from azr_gym.clinical.criteria import Floats
+from azr_gym.clinical.library import knowledge
+from azr_gym.clinical.panels import Complaint
 from azr_gym.clinical.workup import POINT, Terms
 from azr_gym.errors import BadArgument
 from azr_gym.roles import Split, choose
@@ -30,33 +33,52 @@ class Ward:
         patients: gives the bank; called when the first patient is wanted.
         beds: N.
         terms: what orders cost, and when an episode is cut off.
+
+    Attributes:
+        patient_N: who lies there, by the place in the bank.
+        known_NW: the patient's bytes (see `Bank`), and 0 in the columns that nothing has revealed.
+        ordered_NX: which actions were orders that have been paid.
+        spent_N, steps_N: cost of the orders, and number of actions.
+        action_N: what was done last.
+        label_N: the action that names the diagnosis.
+        right_N, missed_N: whether it was done last, and whether the episode ended without it where minutes matter.
     """
 
     def __init__(self, form: Layout, patients: Callable[[], Bank], beds: int, terms: Terms) -> None:
         self.form, self.beds, self.terms = form, beds, terms
-        self.orders, self.answers = len(form.panels), len(form.conditions)
+        self.orders, self.values, self.nothing = len(form.panels), len(form.analytes), len(form.actions)
         self._patients = patients
-        nothing = [(0, 1), (0, 0)]  # one row more: of no panel
-        self._reveals_PW = np.pad(form.reveals_PW, nothing)
-        self._panel_PP = np.pad(np.eye(self.orders, dtype=np.bool_), nothing)
-        self._cost_P = np.append(form.cost_P, 0.0)
+        # By action; nothing is the last. Masks of bits, -1 or 0, say which of a patient's bytes are seen.
+        self._reveals_XW = np.zeros((self.nothing + 1, form.start_KW.shape[1]), np.int8)
+        self._reveals_XW[: self.orders] = -form.reveals_PW.astype(np.int8)
+        self._start_KW = -form.start_KW.astype(np.int8)
+        self._itself_XX = np.eye(self.nothing + 1, self.nothing, dtype=np.int8)
+        self._itself_XX[self.orders :] = 0
+        self._cost_X = np.zeros(self.nothing + 1)
+        self._cost_X[: self.orders] = form.cost_P
+        # By how many of the prices are not above what is left: the actions that can be paid.
+        self._prices_U = np.unique(form.cost_P)
+        self._payable_UX = np.ones((len(self._prices_U) + 1, self.nothing), np.int8)
+        self._payable_UX[:, : self.orders] = form.cost_P <= np.append(-1.0, self._prices_U)[:, None]
+        self._names_D = np.array(form.conditions, object)
         self._ahead_NB = np.zeros((beds, BLOCK), np.int64)
         self._next_N = np.full(beds, BLOCK)
-        width, values = len(form.analytes) + len(form.findings), len(form.analytes)
         self.patient_N = np.zeros(beds, np.int64)
-        self.seen_NW = np.zeros((beds, width), np.bool_)
-        self.ordered_NP = np.zeros((beds, self.orders), np.bool_)
+        self.known_NW = np.zeros((beds, form.start_KW.shape[1]), np.int8)
+        self.ordered_NX = np.zeros((beds, self.nothing), np.int8)
         self.spent_N = np.zeros(beds)
         self.steps_N = np.zeros(beds, np.int64)
-        self.answer_N = np.full(beds, -1)
-        self._chart_NW = np.zeros((beds, width), np.float32)
-        self._measured_NA = np.zeros((beds, values), np.bool_)
-        self._age_N1 = np.zeros((beds, 1), np.float32)
+        self.action_N = np.zeros(beds, np.int64)
+        self.label_N = np.zeros(beds, np.int64)
+        self.right_N = np.zeros(beds, np.bool_)
+        self.missed_N = np.zeros(beds, np.bool_)
+        self._facts_NW = np.zeros_like(self.known_NW)
+        self._scaled_NA = np.zeros((beds, self.values), np.float32)
+        self._age_N = np.zeros(beds, np.float32)
         self._female_N = np.zeros(beds, np.int64)
-        self._label_N = np.zeros(beds, np.int64)
         self._urgent_N = np.zeros(beds, np.bool_)
 
-    @property
+    @functools.cached_property
     def bank(self) -> Bank:
         """Everybody who may come."""
         return self._patients()
@@ -69,115 +91,111 @@ class Ward:
         """New patients for some beds.
 
         Args:
-            beds: which.
+            beds: which, M.
             rng: the generator of a bed.
         """
-        everybody = self.bank
-        for bed in beds[self._next_N[beds] == BLOCK]:
-            self._ahead_NB[bed] = rng(int(bed)).integers(len(everybody), size=BLOCK)
-            self._next_N[bed] = 0
-        rows = self._ahead_NB[beds, self._next_N[beds]]
-        self._next_N[beds] += 1
-        self.patient_N[beds] = rows
-        self.seen_NW[beds] = self.form.start_W
-        self.ordered_NP[beds] = False
-        self.spent_N[beds], self.steps_N[beds], self.answer_N[beds] = 0.0, 0, -1
-        self._chart_NW[beds] = everybody.chart_BW.take(rows, axis=0)
-        self._measured_NA[beds] = everybody.measured_BA[rows]
-        self._age_N1[beds, 0] = everybody.age_B[rows] / OLDEST
-        self._female_N[beds] = everybody.female_B[rows]
-        self._label_N[beds] = label = everybody.label_B[rows]
-        self._urgent_N[beds] = self.form.urgent_D[label]
+        everybody, next_M = self.bank, self._next_N[beds]
+        for place in np.flatnonzero(next_M == BLOCK):
+            self._ahead_NB[beds[place]] = rng(int(beds[place])).integers(len(everybody), size=BLOCK)
+            next_M[place] = 0
+        self._next_N[beds] = next_M + 1
+        row_M = self._ahead_NB[beds, next_M]
+        facts_MW, label_M = everybody.facts_BW.take(row_M, axis=0), everybody.label_B.take(row_M)
+        self.patient_N[beds] = row_M
+        self._facts_NW[beds] = facts_MW
+        self._scaled_NA[beds] = everybody.scaled_BA.take(row_M, axis=0)
+        self._age_N[beds] = everybody.age_B.take(row_M) / OLDEST
+        self._female_N[beds] = everybody.female_B.take(row_M)
+        self._urgent_N[beds] = self.form.urgent_D.take(label_M)
+        self.label_N[beds] = label_M + self.orders
+        self.known_NW[beds] = facts_MW & self._start_KW.take(everybody.complaint_B.take(row_M), axis=0)
+        self.ordered_NX[beds] = 0
+        self.spent_N[beds], self.steps_N[beds] = 0.0, 0
 
-    def step(self, action_N: Integers, acting_N: Flags) -> tuple[NDArray[np.float64], Flags, Flags]:
-        """Orders and answers: rewards, who has answered, who was cut off. Who does not act keeps everything."""
-        orders_N = acting_N & (action_N < self.orders)
-        answers_N = acting_N & ~orders_N
-        price_N = self._cost_P[np.where(orders_N, action_N, self.orders)]
-        paid_N = orders_N & (self.spent_N + price_N <= self.terms.budget)
-        panel_N = np.where(paid_N, action_N, self.orders)
-        price_N = self._cost_P[panel_N]
-        self.seen_NW |= self._reveals_PW.take(panel_N, axis=0)  # a tenth of the time that indexing takes
-        self.ordered_NP |= self._panel_PP.take(panel_N, axis=0)
+    def step(self, action_N: Integers) -> tuple[NDArray[np.float64], Flags, Flags]:
+        """Orders and answers: rewards, who has answered, who was cut off. `nothing` is an action of no effect."""
+        orders_N = action_N < self.orders
+        answers_N = orders_N ^ (action_N < self.nothing)
+        price_N = self._cost_X.take(action_N)
+        broke_N = self.spent_N + price_N > self.terms.budget
+        price_N *= ~broke_N
+        done_N = np.maximum(action_N, broke_N * self.nothing)
+        news_NW = self._reveals_XW.take(done_N, axis=0)  # a tenth of the time that indexing takes
+        news_NW &= self._facts_NW
+        self.known_NW |= news_NW
+        self.ordered_NX |= self._itself_XX.take(done_N, axis=0)
         self.spent_N += price_N
-        self.steps_N += acting_N
-        np.copyto(self.answer_N, action_N - self.orders, where=answers_N)
-        right_N = answers_N & (self.answer_N == self._label_N)
-        cut_N = orders_N & (~paid_N | (self.steps_N >= self.terms.max_steps))
-        missed_N = self._urgent_N & ((answers_N & ~right_N) | cut_N)
-        reward_N = right_N - self.terms.cost_weight * POINT * price_N - self.terms.critical_miss * missed_N
+        self.steps_N += 1
+        self.action_N = action_N
+        cut_N = orders_N & (broke_N | (self.steps_N >= self.terms.max_steps))
+        self.right_N = action_N == self.label_N
+        self.missed_N = (answers_N | cut_N) & ~self.right_N & self._urgent_N
+        reward_N = self.right_N - self.terms.cost_weight * POINT * price_N - self.terms.critical_miss * self.missed_N
         return reward_N, answers_N, cut_N
 
     def observe(self, beds: Integers | slice = slice(None)) -> dict[str, NDArray[Any]]:
         """What is known of some patients, as arrays of their own."""
-        values = len(self.form.analytes)
-        seen_NW, left_N = self.seen_NW[beds], 1.0 - self.spent_N[beds] / max(self.terms.budget, 1e-9)
-        shown_NW = self._chart_NW[beds] * seen_NW
+        known_NW = self.known_NW[beds]
+        known_NA = known_NW[:, : self.values].copy()
+        left_N = 1.0 - self.spent_N[beds] / max(self.terms.budget, 1e-9)
         return {
-            "age": self._age_N1[beds].copy(),
-            "budget": np.clip(left_N, 0.0, 1.0).astype(np.float32)[:, None],
-            "findings": shown_NW[:, values:],
-            "known": (seen_NW[:, :values] & self._measured_NA[beds]).view(np.int8),
-            "measured": shown_NW[:, :values],
-            "ordered": self.ordered_NP[beds].astype(np.int8),
+            "age": self._age_N[beds].copy()[:, None],
+            "budget": left_N.astype(np.float32)[:, None],
+            "findings": known_NW[:, self.values :].astype(np.float32),
+            "known": known_NA,
+            "measured": self._scaled_NA[beds] * known_NA,
+            "ordered": self.ordered_NX[beds].copy()[:, : self.orders],
             "sex": self._female_N[beds].copy(),
         }
 
     def masks(self, beds: Integers | slice = slice(None)) -> Flags:
         """Which actions make sense: orders that are new and can be paid, and every answer. Bool (N, P + D)."""
-        ordered_NP = self.ordered_NP[beds]
-        mask_NX = np.ones((len(ordered_NP), self.orders + self.answers), np.bool_)
-        left_N1 = (self.terms.budget - self.spent_N[beds])[:, None]
-        np.logical_and(~ordered_NP, self.form.cost_P <= left_N1, out=mask_NX[:, : self.orders])
+        rank_N = np.searchsorted(self._prices_U, self.terms.budget - self.spent_N[beds], "right")
+        mask_NX: Flags = self._payable_UX.take(rank_N, axis=0) > self.ordered_NX[beds]
         return mask_NX
 
     def ends(self, beds: Integers | slice) -> dict[str, NDArray[Any]]:
         """What is told of these beds when their episodes are over."""
-        right = self.answer_N[beds] == self._label_N[beds]
-        names = np.array(self.form.conditions, object)
         return {
-            "diagnosis": names[self._label_N[beds]],
-            "correct": right,
-            "critical_miss": self._urgent_N[beds] & ~right,
+            "diagnosis": self._names_D[self.label_N[beds] - self.orders],
+            "correct": self.right_N[beds],
+            "critical_miss": self.missed_N[beds],
         }
 
-    def right(self) -> Integers:
-        """The actions that name the diagnoses."""
-        return self._label_N + self.orders
+    def complaint(self, bed: int) -> Complaint:
+        """What a patient comes with."""
+        return self.form.complaints[int(self.bank.complaint_B[self.patient_N[bed]])]
 
-    def facts(self, bed: int, columns_W: Flags | None = None) -> dict[str, float]:
-        """What is known of a patient, in the library's units: 1 for what is there and 0 for what is not.
+    def facts(self, beds: Integers | slice = slice(None), columns_W: Flags | bool = True) -> dict[str, Floats]:
+        """What is known of some patients, in the library's units: see `Bank.told`.
 
         Args:
-            bed: whose.
-            columns_W: of these columns alone; without them of everything, age and sex too.
+            beds: which patients.
+            columns_W: what is known in these columns alone.
         """
-        form, values = self.form, len(self.form.analytes)
-        raw_A = self.bank.raw_BA[self.patient_N[bed]]
-        seen_W = self.seen_NW[bed] if columns_W is None else self.seen_NW[bed] & columns_W
-        found: dict[str, float] = {}
-        if columns_W is None:
-            female = float(self._female_N[bed])
-            found = {AGE: float(self.bank.age_B[self.patient_N[bed]]), FEMALE: female, MALE: 1.0 - female}
-        for place in np.flatnonzero(seen_W):
-            if place >= values:
-                found[form.findings[place - values]] = float(self._chart_NW[bed, place] > 0)
-            elif self._measured_NA[bed, place]:
-                found[form.analytes[place]] = float(raw_A[place])
-        return found
+        return self.bank.of(self.patient_N[beds]).told(self.form, self.known_NW[beds] * columns_W)
+
+    def told(self, bed: int, columns_W: Flags | bool = True) -> dict[str, float]:
+        """What is known of one."""
+        return {name: float(value_1[0]) for name, value_1 in self.facts(slice(bed, bed + 1), columns_W).items()}
+
+    def start(self, bed: int) -> Flags:
+        """The columns that a patient came with."""
+        start_W: Flags = self.form.start_KW[self.bank.complaint_B[self.patient_N[bed]]]
+        return start_W
 
     def steps(self, bed: int) -> list[tuple[str, dict[str, float]]]:
         """The names of the panels that were ordered, with what they have shown that was not known before."""
-        panels = np.flatnonzero(self.ordered_NP[bed])
+        panels = np.flatnonzero(self.ordered_NX[bed])
         names = [knowledge().panels[self.form.panels[panel]].name for panel in panels]
-        news = [self.facts(bed, self.form.reveals_PW[panel] & ~self.form.start_W) for panel in panels]
+        start_W = self.start(bed)
+        news = [self.told(bed, self.form.reveals_PW[panel] & ~start_W) for panel in panels]
         return list(zip(names, news, strict=True))
 
     def verdict(self, bed: int) -> tuple[str, str]:
         """What was answered ("" for nothing), and what the patient has: names of conditions."""
-        names = [knowledge().conditions[one].name for one in self.form.conditions]
-        answer = int(self.answer_N[bed])
-        return names[answer] if answer >= 0 else "", names[self._label_N[bed]]
+        names = [""] * self.orders + [knowledge().conditions[one].name for one in self.form.conditions]
+        return names[self.action_N[bed]], names[self.label_N[bed]]
 
 
 def ward(

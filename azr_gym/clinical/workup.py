@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from azr_gym import text as texts
 from azr_gym.clinical import prompts
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Kind, Library, plain
 from azr_gym.clinical.match import Matcher
+from azr_gym.clinical.panels import Complaint
 from azr_gym.clinical.solve import Credit, diagnosed
 from azr_gym.clinical.task import CaseTask, ClinicalTask, Facts, Mode, frozen
 from azr_gym.errors import BadArgument
@@ -24,7 +26,7 @@ POINT = 0.01  # of reward: what one unit of a panel's cost is worth
 URGENT = 1  # acuity of what must not be missed: minutes matter
 TOLD = ("history",)  # panels that are told with the complaint, beside those that are `given`
 MAX_ORDER_CHARS = 200
-NOTHING = "nothing of their own: something was found at a check-up"
+CHECK_UP = Complaint("check_up", "nothing of their own: something was found at a check-up", (), ())
 ORDER = re.compile(
     r"(?:please\s+)?(?:order|ask|request|measure|examine|check|repeat|get|obtain|perform)\s+(?:(?:for|about|the|an?)\s+)*([^<>]+)",
     re.IGNORECASE,
@@ -113,19 +115,31 @@ def of(task: ClinicalTask) -> Workup:
     return Workup(task)
 
 
-def complaint(known: Library, case: CaseTask) -> tuple[str, tuple[str, ...]]:
-    """What a patient comes with, in words, and the findings that it is: a function of what somebody might come with,
-    and of nothing else of the patient."""
-    there = {name for name, value in case.facts if value == 1.0}
-    fits = [one for one in known.complaints.values() if there & {*one.findings}]
+def complaints(known: Library) -> tuple[Complaint, ...]:
+    """What somebody may come with: one of the library's complaints, a symptom of none of these, or nothing at all."""
+    grouped = {name for one in known.complaints.values() for name in one.findings}
+    symptoms = (name for name, one in known.findings.items() if one.kind is Kind.SYMPTOM and name not in grouped)
+    return (*known.complaints.values(), *(_alone(known, name) for name in symptoms), CHECK_UP)
+
+
+def comes_with(known: Library, there: AbstractSet[str]) -> Complaint:
+    """Which of these it is, of somebody with such findings: a function of what it might be, and of nothing else."""
+    fits = [name for name, one in known.complaints.items() if not there.isdisjoint(one.findings)]
     if fits:
-        one = known.complaints[_chosen([one.id for one in fits])]
-        return one.name, tuple(sorted(there & {*one.findings}))
+        return known.complaints[_chosen(fits)]
     symptoms = sorted(name for name in there if name in known.findings and known.findings[name].kind is Kind.SYMPTOM)
-    if not symptoms:
-        return NOTHING, ()
-    name = _chosen(symptoms)
-    return known.findings[name].name, (name,)
+    return _alone(known, _chosen(symptoms)) if symptoms else CHECK_UP
+
+
+def complaint(known: Library, case: CaseTask) -> tuple[str, tuple[str, ...]]:
+    """What a patient comes with, in words, and the findings that it is."""
+    there = {name for name, value in case.facts if value == 1.0}
+    one = comes_with(known, there)
+    return one.name, tuple(sorted(there & {*one.findings}))
+
+
+def _alone(known: Library, symptom: str) -> Complaint:
+    return Complaint(symptom, known.findings[symptom].name, (symptom,), ())
 
 
 def _chosen(options: list[str]) -> str:

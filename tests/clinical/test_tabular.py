@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import azr_gym
-from azr_gym.clinical.bank import bank, layout, scaled
+from azr_gym.clinical.bank import FULL, bank, layout, scaled
 from azr_gym.clinical.engine import shared
-from azr_gym.clinical.library import AGE, FEMALE, MALE, knowledge
+from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, knowledge
 from azr_gym.clinical.tabular import ClinicalCaseTabularEnv, ClinicalCaseTabularVectorEnv
+from azr_gym.clinical.workup import comes_with
 from azr_gym.errors import BadAction, BadArgument, WrongMoment
 from azr_gym.roles import Split
 
@@ -40,7 +41,7 @@ def make_vec(num: int, **options: Any) -> ClinicalCaseTabularVectorEnv:
 
 
 # --- the checkers -------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("complaint", ["chest_pain", "abdominal_pain"])
+@pytest.mark.parametrize("complaint", ["chest_pain", "abdominal_pain", FULL])
 @pytest.mark.parametrize("render_mode", [None, "ansi", "rgb_array"])
 def test_gymnasiums_checker_is_clean(complaint: str, render_mode: str | None) -> None:
     check_env(make(complaint=complaint, render_mode=render_mode))
@@ -52,14 +53,16 @@ def test_the_other_id_is_the_same_environment() -> None:
     assert azr_gym.__version__
 
 
-def test_sb3s_checker_is_clean() -> None:
+@pytest.mark.parametrize("complaint", ["chest_pain", FULL])
+def test_sb3s_checker_is_clean(complaint: str) -> None:
     pytest.importorskip("stable_baselines3", reason="no stable-baselines3: nobody to check with")
     from stable_baselines3.common.env_checker import check_env as check
 
-    check(make())
+    check(make(complaint=complaint))
 
 
 # --- batched equals single ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("complaint", ["chest_pain", FULL])
 @settings(max_examples=8)
 @given(
     seed=st.integers(0, 2**31),
@@ -68,8 +71,9 @@ def test_sb3s_checker_is_clean() -> None:
     options=st.fixed_dictionaries({"max_steps": st.integers(1, 6), "budget": st.sampled_from([3.0, 9.0, 60.0])}),
 )
 def test_batched_equals_single(
-    seed: int, mode: AutoresetMode, choices: list[list[int]], options: dict[str, Any]
+    complaint: str, seed: int, mode: AutoresetMode, choices: list[list[int]], options: dict[str, Any]
 ) -> None:
+    options |= {"complaint": complaint}
     batched = make_vec(3, autoreset_mode=mode, **options)
     single = gym.make_vec(
         "ClinicalCaseTabular-v0", 3, "sync", vector_kwargs={"autoreset_mode": mode}, **{**FEW, **options}
@@ -110,16 +114,16 @@ def test_nothing_is_known_but_complaint_person_and_vital_signs() -> None:
         seen, info = env.reset(seed=seed)
         assert {name for name, known in zip(form.analytes, seen["known"], strict=True) if known} == vitals
         shown = {name for name, value in zip(form.findings, seen["findings"], strict=True) if value}
-        assert shown == set(form.complaint.findings)
-        assert 1.0 in [seen["findings"][form.findings.index(name)] for name in form.complaint.findings]
+        assert shown == set(form.complaints[0].findings)
+        assert 1.0 in [seen["findings"][form.findings.index(name)] for name in form.complaints[0].findings]
         assert set(info) == {"action_mask", "spent"}
 
 
-def test_the_page_counts_right() -> None:
-    form, page = layout("chest_pain"), ClinicalCaseTabularEnv.__doc__ or ""
-    counted = f"A = {len(form.analytes)}, F = {len(form.findings)}, P = {len(form.panels)}"
-    assert " ".join(counted.split()) in " ".join(page.split())
-    assert f"conditions behind the complaint ({len(form.conditions)})" in " ".join(page.split())
+@pytest.mark.parametrize("complaint", ["chest_pain", FULL])
+def test_the_page_counts_right(complaint: str) -> None:
+    form, page = layout(complaint), " ".join((ClinicalCaseTabularEnv.__doc__ or "").split())
+    counts = [len(names) for names in (form.analytes, form.findings, form.panels, form.conditions)]
+    assert f"| `{complaint}` | {' | '.join(f'{count:,}' for count in counts)} |" in page
 
 
 def test_an_order_reveals_its_panel_and_nothing_else() -> None:
@@ -133,7 +137,7 @@ def test_an_order_reveals_its_panel_and_nothing_else() -> None:
         told = {form.findings[place] for place in news} | {form.analytes[place] for place in values}
         assert told
         assert told <= set(known.reveals[panel])
-        assert set(known.reveals[panel]) & {*form.findings, *form.analytes} <= told | set(form.complaint.findings)
+        assert set(known.reveals[panel]) & {*form.findings, *form.analytes} <= told | set(form.complaints[0].findings)
         assert reward == pytest.approx(-0.01 * known.panels[panel].cost)
         assert (terminated, truncated, info["spent"]) == (False, False, known.panels[panel].cost)
         assert set(info) == {"action_mask", "spent"}
@@ -146,7 +150,7 @@ def test_two_patients_who_look_alike_are_told_alike() -> None:
     env.reset(seed=3)
     before = (env.ward.observe(), env.ward.masks())
     drawn = env.render()
-    env.ward._label_N += 1
+    env.ward.label_N += 1
     env.ward._urgent_N ^= True
     assert data_equivalence((env.ward.observe(), env.ward.masks()), before)
     assert env.render() == drawn
@@ -162,7 +166,7 @@ def test_the_label_is_the_engines_diagnosis_of_the_whole_patient() -> None:
         facts = {AGE: float(everybody.age_B[row]), FEMALE: float(everybody.female_B[row])}
         facts[MALE] = 1.0 - facts[FEMALE]
         facts |= dict(zip(form.analytes, everybody.raw_BA[row], strict=True))
-        there = everybody.chart_BW[row, len(form.analytes) :] > 0
+        there = everybody.facts_BW[row, len(form.analytes) :] > 0
         facts |= {name: float(value) for name, value in zip(form.findings, there, strict=True)}
         label = form.conditions[everybody.label_B[row]]
         agreed += shared().diagnose([facts])[0].condition == label
@@ -172,19 +176,60 @@ def test_the_label_is_the_engines_diagnosis_of_the_whole_patient() -> None:
 
 def test_everybody_comes_with_the_complaint() -> None:
     form, everybody = layout("fever"), bank("fever", Split.TRAIN, 600, 0)
-    columns = [len(form.analytes) + form.findings.index(name) for name in form.complaint.findings]
-    assert (everybody.chart_BW[:, columns] > 0).any(axis=1).all()
+    columns = [len(form.analytes) + form.findings.index(name) for name in form.complaints[0].findings]
+    assert (everybody.facts_BW[:, columns] > 0).any(axis=1).all()
 
 
-def test_no_skeleton_is_in_both_splits() -> None:
-    train, test = (bank("chest_pain", split, 600, 0) for split in (Split.TRAIN, Split.TEST))
+# --- the full level -------------------------------------------------------------------------------------------------
+def test_the_full_level_has_every_condition_and_order() -> None:
+    form, known = layout(FULL), knowledge()
+    assert form.conditions == tuple(known.conditions)
+    assert set(form.panels) == {name for name, panel in known.panels.items() if not panel.given}
+    assert {*form.analytes, *form.findings} >= set().union(
+        *({*layout(name).analytes, *layout(name).findings} for name in known.complaints)
+    )
+    assert len({one.id for one in form.complaints}) == len(form.complaints) > len(known.complaints)
+    everybody = bank(FULL, Split.TRAIN, 1500, 0)
+    assert len(set(everybody.label_B.tolist())) > 200
+
+
+def test_of_the_full_level_each_is_known_by_the_own_complaint_alone() -> None:
+    """As the work-up in text: the complaint is a function of what somebody might come with; vital signs besides."""
+    env = make(complaint=FULL, render_mode="ansi")
+    form, known, come = env.form, knowledge(), set()
+    given = {name for panel in known.panels.values() if panel.given for name in known.reveals[panel.id]} | {PREGNANT}
+    for seed in range(60):
+        seen, _ = env.reset(seed=seed)
+        told, complaint = env.ward.told(0), env.ward.complaint(0)
+        row = env.ward.bank.facts_BW[env.ward.patient_N[0], len(form.analytes) :]
+        assert complaint == comes_with(known, {form.findings[place] for place in np.flatnonzero(row > 0)})
+        assert {name for name, value in zip(form.findings, seen["findings"], strict=True) if value} == {
+            name for name in form.findings if name in given or name in complaint.findings
+        }
+        assert not complaint.findings or any(told[name] for name in complaint.findings)
+        assert complaint.name in str(env.render())
+        come.add(complaint.id)
+    assert len(come) > 8
+
+
+def test_a_patient_starts_alike_with_the_complaint_alone_and_at_the_full_level() -> None:
+    few, full = layout("chest_pain"), layout(FULL)
+    place = [one.id for one in full.complaints].index("chest_pain")
+    few_W = dict(zip((*few.analytes, *few.findings), few.start_KW[0].tolist(), strict=True))
+    full_W = dict(zip((*full.analytes, *full.findings), full.start_KW[place].tolist(), strict=True))
+    assert {name: full_W[name] for name in few_W} == few_W
+
+
+@pytest.mark.parametrize("complaint", ["chest_pain", FULL])
+def test_no_skeleton_is_in_both_splits(complaint: str) -> None:
+    train, test = (bank(complaint, split, 600, 0) for split in (Split.TRAIN, Split.TEST))
     assert len(train) + len(test) == 600
     assert 0.04 < len(test) / 600 < 0.25
 
     def skeletons(of: Any) -> set[bytes]:
-        width = len(layout("chest_pain").analytes)
-        sides = np.where(np.abs(of.chart_BW[:, :width]) > 2.0001, np.sign(of.chart_BW[:, :width]), 0)
-        rows = np.concatenate([of.label_B[:, None], sides, of.chart_BW[:, width:]], axis=1).astype(np.int8)
+        width = len(layout(complaint).analytes)
+        sides = np.where(np.abs(of.scaled_BA) > 2.0001, np.sign(of.scaled_BA), 0)
+        rows = np.concatenate([of.label_B[:, None], sides, of.facts_BW[:, width:]], axis=1).astype(np.int16)
         return {row.tobytes() for row in rows}
 
     assert not skeletons(train) & skeletons(test)
