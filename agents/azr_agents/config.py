@@ -25,7 +25,7 @@ OURS = frozenset(
     "role mode pool split solver max_attempts n_references prompt_style reward reward_weight learnability".split()
 )  # options of an environment that a run gives it itself
 LEAST = dict.fromkeys(
-    "iterations proposals tasks seed_tasks steps eval_tasks eval_samples checkpoint_every max_new_tokens max_rows "
+    "iterations proposals tasks seed_tasks steps epochs eval_tasks eval_samples checkpoint_every max_new_tokens max_rows "
     "threads pool_capacity".split(),
     1,
 ) | {
@@ -91,7 +91,8 @@ class Config:
             lose in a run is mostly the noise of single steps: with it two runs of 40 iterations from an earlier base
             gained 4.3 points at temperature 1 and 1.8 greedily on held-out tasks; at a constant 4e-4 they gained 1.2
             and lost 4.1. A run that is resumed for more iterations goes on at the rate that these call for.
-        steps: optimizer steps per iteration; 1 is strictly on-policy.
+        steps: optimizer steps in which a batch is gone over once; 1 is strictly on-policy.
+        epochs: times that each iteration's batch is gone over, its clipped ratios always to the policy that sampled.
         max_grad_norm: gradients are clipped to it.
         lora_rank: above 0 the base is frozen, and adapters of that rank are trained beside it: so few weights that what
             the optimizer holds hardly counts, and a KL's reference is the base with no adapter on. Checkpoints hold
@@ -160,6 +161,7 @@ class Config:
     warm_up: int = 5
     anneal_lr: bool = True
     steps: int = 2
+    epochs: int = 1
     max_grad_norm: float = 1.0
     lora_rank: int = 0
     lora_alpha: float = 32.0

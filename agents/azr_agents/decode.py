@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made smaller
+APART_BELOW = 0.6  # share of the rows of an even number for each prompt, below which each goes on with its own prompt
 ROOM = 16  # places for tokens that are made at a time
 CAPTURE_FROM = 128  # rows: a graph takes as long to record as some hundred steps
 CAPTURES = 24  # graphs that are kept: each has its own keys and values
@@ -196,19 +197,24 @@ class Lean(Layers):
         return own_2RGSD[..., : self.done, :]
 
     def smaller(self, going_R: Tensor) -> Tensor | None:
-        """See `Engine`. Every prompt keeps as many replies as that which has most of them going."""
+        """See `Engine`. Every prompt keeps as many replies as that which has most of them going, or each its own."""
         going_PM = going_R.view(self.shape)
         count_P = going_PM.sum(1)
-        most, prompts = int(count_P.max()), (count_P > 0).nonzero()[:, 0]
-        if len(prompts) * most >= COMPACT_BELOW * len(going_R):
+        most, total, prompts = int(count_P.max()), int(count_P.sum()), (count_P > 0).nonzero()[:, 0]
+        even = len(prompts) * most
+        if total < APART_BELOW * even and total < COMPACT_BELOW * len(going_R):
+            return going_R.nonzero()[:, 0]
+        if even >= COMPACT_BELOW * len(going_R):
             return None
         order_PM = torch.argsort(going_PM[prompts].long(), dim=1, descending=True, stable=True)
         rows_PM: Tensor = prompts[:, None] * self.shape[1] + order_PM[:, :most]
         return rows_PM.flatten()
 
     def keep(self, rows: Tensor) -> None:
-        """See `Engine`."""
-        prompts = torch.unique_consecutive(rows // self.shape[1])
+        """See `Engine`. Where prompts keep different numbers of replies, each reply has a prompt of its own then."""
+        prompts, count_P = torch.unique_consecutive(rows // self.shape[1], return_counts=True)
+        if int(count_P.min()) < int(count_P.max()):
+            prompts = rows // self.shape[1]
         self.shape = (len(prompts), len(rows) // len(prompts))
         self.prompt_PGTD = [(keys[prompts], values[prompts]) for keys, values in self.prompt_PGTD]
         self.bias_PT, self.own = self.bias_PT[prompts], self.own[:, :, rows]

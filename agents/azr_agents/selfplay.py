@@ -179,7 +179,8 @@ class SelfPlay:
         lr = config.lr * min(1.0, self.iteration / max(1, config.warm_up))
         if config.anneal_lr:
             lr *= max(0.0, 1.0 - (self.iteration - 1) / config.iterations)
-        metrics = learner.learn(batch, config.steps, rng, lr) | {"lr": lr}
+        for _ in range(config.epochs):
+            metrics = learner.learn(batch, config.steps, rng, lr) | {"lr": lr}
         policy.agent.version += 1
         return metrics
 

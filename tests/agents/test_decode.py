@@ -25,6 +25,7 @@ from transformers import (
 
 from azr_agents import decode
 from azr_agents.decode import (
+    APART_BELOW,
     COMPACT_BELOW,
     PROMPT_ROOM,
     ROOM,
@@ -280,7 +281,8 @@ def test_lean_keeps_every_row_that_goes_on_and_no_more_than_it_must(
     with patch.object(decode, "COMPACT_BELOW", share):
         rows = made.smaller(going)
     count_P = going.view(prompts, n).sum(1)
-    fewest = int((count_P > 0).sum() * count_P.max())  # as many for each prompt that has any
+    even, total = int((count_P > 0).sum() * count_P.max()), int(going.sum())  # as many for each prompt that has any
+    fewest = total if total < min(APART_BELOW * even, share * len(going)) else even
     if rows is None:
         assert fewest >= share * len(going)
         return
