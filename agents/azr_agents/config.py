@@ -25,8 +25,8 @@ OURS = frozenset(
     "role mode pool split solver max_attempts n_references prompt_style reward reward_weight learnability".split()
 )  # options of an environment that a run gives it itself
 LEAST = dict.fromkeys(
-    "iterations proposals tasks seed_tasks steps epochs eval_tasks eval_samples checkpoint_every max_new_tokens max_rows "
-    "threads pool_capacity".split(),
+    "iterations proposals tasks seed_tasks steps epochs eval_tasks eval_samples checkpoint_every max_new_tokens "
+    "max_rows threads pool_capacity".split(),
     1,
 ) | {
     "n_rollouts": 2,

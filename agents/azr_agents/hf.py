@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -155,25 +156,40 @@ class HFAgent:
 
     def reply(self, prompts: Sequence[str], n: int, seed: int) -> list[list[TokenReply]]:
         """Sample `n` replies to each prompt."""
+        return self._reply(prompts, n, lambda index: _chances(prompts[index], n, seed, self.max_new_tokens))
+
+    def reply_apart(self, prompts: Sequence[str], seed: int) -> list[TokenReply]:
+        """Sample a reply to each prompt; a prompt that stands there k times gets what `reply` gives with `n` = k."""
+        counts, turns = Counter(prompts), Counter[str]()
+        chances = {prompt: _chances(prompt, n, seed, self.max_new_tokens) for prompt, n in counts.items()}
+        places = []
+        for prompt in prompts:
+            places.append(turns[prompt])
+            turns[prompt] += 1
+        groups = self._reply(prompts, 1, lambda index: chances[prompts[index]][places[index], None])
+        return [reply for [reply] in groups]
+
+    def _reply(
+        self, prompts: Sequence[str], n: int, chances: Callable[[int], NDArray[np.float64]]
+    ) -> list[list[TokenReply]]:
+        """Replies in parts of `max_rows`; `chances` gives (n, max_new_tokens) for the prompt at a place."""
         encoded = self.encode(prompts)
         order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))  # neighbours are of one length
         replies: list[list[TokenReply]] = [[] for _ in prompts]
         share = max(1, self.max_rows // n)
         for start in range(0, len(order), share):
             part = order[start : start + share]
-            groups = self._sample([prompts[index] for index in part], [encoded[index] for index in part], n, seed)
+            groups = self._sample([encoded[index] for index in part], n, np.concatenate([*map(chances, part)]))
             for index, group in zip(part, groups, strict=True):
                 replies[index] = group
         return replies
 
     @torch.inference_mode()
-    def _sample(
-        self, prompts: Sequence[str], encoded: Sequence[list[int]], n: int, seed: int
-    ) -> list[list[TokenReply]]:
-        device, rows, most = self.model.device, len(prompts) * n, self.max_new_tokens
+    def _sample(self, encoded: Sequence[list[int]], n: int, chance: NDArray[np.float64]) -> list[list[TokenReply]]:
+        device, rows, most = self.model.device, len(encoded) * n, self.max_new_tokens
         running = engine(self.model, *_pad_left(encoded, device), n, most, self.captures)
         logits_LV = running.logits_RV
-        chance_RT = torch.from_numpy(np.concatenate([_chances(prompt, n, seed, most) for prompt in prompts])).to(device)
+        chance_RT = torch.from_numpy(chance).to(device)
         end_E = torch.tensor(self.end_ids, device=device)
         tokens_RT = torch.zeros(rows, most, dtype=torch.long, device=device)
         logprobs_RT = torch.zeros(rows, most, device=device)

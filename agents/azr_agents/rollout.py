@@ -25,6 +25,7 @@ from azr_gym.task import Task
 
 from .config import Config
 from .evaluate import check_one_step
+from .hf import HFAgent
 
 KEPT = 4  # environments for solvers: an iteration needs one, and one more for each `refill`
 
@@ -176,6 +177,8 @@ class Arena:
 
 def _ask_apart(agent: Agent, prompts: Sequence[str], seed: int) -> list[Reply]:
     """One reply to each prompt. Equal prompts get different replies: they are one prompt asked several times."""
+    if isinstance(agent, HFAgent):
+        return [*agent.reply_apart(prompts, seed)]
     counts = Counter(prompts)
     groups: dict[str, list[Reply]] = {}
     for size in sorted(set(counts.values())):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -49,25 +50,39 @@ def pack(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: t
         rows: which replies stand in each row: all to one prompt.
         device: of the tensors.
     """
-    ids, owner, places = list[list[int]](), list[list[int]](), list[list[int]]()
-    source, target, lengths = list[int](), list[int](), list[int]()
-    width = max(_width(replies, row) for row in rows)
-    for number, row in enumerate(rows):
-        prompt = replies[row[0]].prompt_ids
-        line, own, place = list(prompt), [0] * len(prompt), list(range(len(prompt)))
-        for turn, index in enumerate(row, 1):
-            reply = replies[index].ids
-            start = number * width + len(line)
-            source += [number * width + len(prompt) - 1, *range(start, start + len(reply))][: len(reply)]
-            target += reply
-            lengths.append(len(reply))
-            line += reply
-            own += [turn] * len(reply)
-            place += range(len(prompt), len(prompt) + len(reply))
-        for made, values, blank in ((ids, line, 0), (owner, own, -1), (places, place, 0)):
-            made.append(values + [blank] * (width - len(line)))
-    mask_RL = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    parts = (*map(torch.tensor, (ids, owner, places, source, target)), mask_RL)
+    prompts = [replies[row[0]].prompt_ids for row in rows]
+    pieces = [[prompt, *(replies[index].ids for index in row)] for prompt, row in zip(prompts, rows, strict=True)]
+    size_P = np.array([len(piece) for line in pieces for piece in line])  # P pieces: prompts and replies, T tokens
+    count_B = np.array([len(line) for line in pieces])
+    line_P = np.repeat(np.arange(len(rows)), count_B)
+    first_B = np.cumsum(count_B) - count_B  # where among the pieces each row's prompt is
+    owner_P = np.arange(len(size_P)) - first_B[line_P]
+    end_P = np.cumsum(size_P)
+    ahead_P = size_P[first_B][line_P]  # tokens of its row's prompt
+    start_P = (end_P - size_P) - (end_P - size_P)[first_B][line_P]  # where in its row each piece begins
+    width = int((start_P + size_P).max())
+
+    piece_T = np.repeat(np.arange(len(size_P)), size_P)
+    place_T = np.arange(len(piece_T)) - (end_P - size_P)[piece_T]  # inside the piece
+    token_T = np.fromiter(chain.from_iterable(chain.from_iterable(pieces)), np.int64, len(piece_T))
+    said_T = owner_P[piece_T] > 0
+    where_T = (width * line_P + start_P)[piece_T] + place_T
+    before_T = np.where(place_T == 0, (width * line_P + ahead_P)[piece_T], where_T) - 1
+
+    def laid(values_T: NDArray[np.int64], blank: int) -> Tensor:
+        made = np.full(len(rows) * width, blank)
+        made[where_T] = values_T
+        return torch.from_numpy(made.reshape(len(rows), width))
+
+    length_R = torch.from_numpy(size_P[owner_P > 0])
+    parts = (
+        laid(token_T, 0),
+        laid(owner_P[piece_T], -1),
+        laid(np.where(said_T, ahead_P[piece_T], 0) + place_T, 0),
+        torch.from_numpy(before_T[said_T]),
+        torch.from_numpy(token_T[said_T]),
+        torch.arange(int(length_R.max())) < length_R[:, None],
+    )
     return Pack(*(part.to(device) for part in parts))
 
 

@@ -75,6 +75,16 @@ def test_a_reply_hangs_on_its_own_prompt_place_and_seed() -> None:
     assert len({reply.ids for reply in together[0]}) > 1
 
 
+def test_equal_prompts_apart_get_the_replies_of_one_that_is_asked_so_often() -> None:
+    made = agent(max_new_tokens=12, max_rows=4)
+    apart = made.reply_apart(["a b", "c", "a b", "d e f", "c", "a b"], 5)
+    [often], [twice], [once] = made.reply(["a b"], 3, 5), made.reply(["c"], 2, 5), made.reply(["d e f"], 1, 5)
+    together = [often[0], twice[0], often[1], once[0], twice[1], often[2]]
+    assert [one.ids for one in apart] == [one.ids for one in together]
+    assert len({one.ids for one in often}) == 3
+    assert made.reply_apart([], 5) == []
+
+
 def test_making_the_batch_smaller_and_splitting_it_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [[reply.ids for reply in group] for group in agent().reply(PROMPTS, 8, 1)]
     assert [[reply.ids for reply in group] for group in agent(max_rows=9).reply(PROMPTS, 8, 1)] == ids

@@ -21,7 +21,7 @@ from azr_agents.config import Config
 from azr_agents.hf import HFAgent, TokenReply
 from azr_agents.measure import measure, samples
 from azr_agents.metrics import describe
-from azr_agents.rollout import Arena, Rollout
+from azr_agents.rollout import Arena, Rollout, _ask_apart
 from azr_agents.selfplay import Policy, Round, SelfPlay, base_strength, fill, fitting
 from azr_gym import BadArgument, Outcome, Role, TaskPool
 from azr_gym.code import CodeTask, Triplet, make_tasks
@@ -211,7 +211,8 @@ def test_a_task_that_does_not_fit_the_solvers_context_is_refused(base: Path, mon
     settings = config(modes=("abduction",), max_new_tokens=24, seeding="proposer")
     solver = HFAgent.from_pretrained(base, max_new_tokens=24)
     texts = ["def f(x):\n    return [x] * 99\nf(7)", *islice(programs(), 5)]
-    monkeypatch.setattr(solver, "reply", Says(Player(texts)).reply)
+    says = Says(Player(texts))
+    monkeypatch.setattr(solver, "reply_apart", lambda prompts, seed: _ask_apart(says, prompts, seed))
     solver.model.config.max_position_embeddings = 100
     with Arena(settings, TaskPool()) as arena:
         [long, *short] = fitting(arena.propose(solver, 0), arena, solver)
