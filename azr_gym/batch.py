@@ -18,6 +18,7 @@ from .errors import BadAction, BadArgument, WrongMoment
 from .game import Episode, Game
 from .room import Room
 from .spaces import Prompt
+from .spread import Judges
 
 _NUMBERS = (int, float, bool)
 _PLURAL = {"tasks": "task", "references": "references", "programs": "program", "rules": "rule"}
@@ -34,6 +35,8 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
             `options={"reset_mask": bool array}`.
         max_episode_steps: truncates an episode after so many steps.
         render_mode: as the single environment; `render()` gives one frame per episode.
+        processes: that judge what thousands of texts say; 1: this one. They change nothing but the time. A script that
+            asks for several keeps its own work under `if __name__ == "__main__":`, for they import it.
         **options: see `azr_gym.game.Play`.
 
     Raises:
@@ -49,6 +52,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        processes: int = 1,
         **options: Any,
     ) -> None:
         if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
@@ -60,7 +64,11 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
                 "mode spends every second step of a one-turn task on the reset"
             )
         check_render_mode(render_mode)
+        if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+            raise BadArgument(f"processes must be an int above 0, not {processes!r}")
         self.game = Game(room, options)
+        if processes > 1:
+            self.game.judges = Judges.of(room, processes, self.game)
         self.num_envs, self.render_mode, self.max_episode_steps = num_envs, render_mode, max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
@@ -193,7 +201,8 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         return tuple(draw(self.game, episode, mode) for episode in self._shown if episode is not None)
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let go of the sandbox, if the environment made one."""
+        """Let go of the sandbox, and of other processes, if the environment made any."""
+        Judges.leave(self.game)
         self.game.room.close()
 
     def _mask(self, mask: Any) -> np.ndarray[Any, Any]:

@@ -22,6 +22,7 @@ from .rewards import Learnability, Reward
 from .roles import Outcome, PromptStyle, Role, Split, choose
 from .room import Brief, Room, Verdict
 from .spaces import MAX_CHARS
+from .spread import Judges
 from .task import Task
 
 T = TypeVar("T", bound=Task)
@@ -164,6 +165,7 @@ class Game(Generic[T]):
 
     def __init__(self, room: Room[T], options: Mapping[str, Any]) -> None:
         self.room, self.options, self.play = room, dict(options), play(room, options)
+        self.judges: Room[T] | Judges[T] = room
         room.admit(self.play.role, self.play.mode)
 
     def deal(self, rng: np.random.Generator, options: Mapping[str, Any] | None = None) -> Episode[T]:
@@ -245,7 +247,7 @@ class Game(Generic[T]):
 
     def _solve(self, episodes: Sequence[Episode[T]], texts: Sequence[str]) -> list[Turn]:
         play, turns = self.play, []
-        verdicts = self.room.judge([episode.task for episode in episodes], texts)  # type: ignore[misc]
+        verdicts = self.judges.judge([episode.task for episode in episodes], texts)  # type: ignore[misc]
         for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
             episode.text, episode.verdict = text, verdict
             if verdict.task is not None:  # it stands otherwise now
@@ -272,7 +274,8 @@ class Game(Generic[T]):
 
     def _propose(self, episodes: Sequence[Episode[T]], texts: Sequence[str], seed: int) -> list[Turn]:
         play, turns = self.play, []
-        verdicts = self.room.read([episode.brief for episode in episodes], texts)  # type: ignore[misc]
+        briefs: list[Brief[T]] = [episode.brief for episode in episodes]  # type: ignore[misc]
+        verdicts = [*map(self.room.against_pool, briefs, self.judges.read(briefs, texts))]
         tries = self._try([verdict.task for verdict in verdicts if verdict.task is not None], seed)
         for episode, text, verdict in zip(episodes, texts, verdicts, strict=True):
             episode.attempt, episode.over, episode.text, episode.verdict = 1, True, text, verdict
@@ -304,7 +307,7 @@ class Game(Generic[T]):
         replies = [reply for group in groups for reply in group]
         asked = [index for index, group in enumerate(groups) for _ in group]
         texts = [reply.text if len(reply.text) <= MAX_CHARS else "" for reply in replies]
-        verdicts = self.room.judge([tasks[index] for index in asked], texts) if texts else []
+        verdicts = self.judges.judge([tasks[index] for index in asked], texts) if texts else []
         rollouts = [
             Rollout(prompts[index], reply, verdict, rewards.solve_reward(play.reward, verdict.outcome))
             for index, reply, verdict in zip(asked, replies, verdicts, strict=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -91,6 +91,7 @@ class Room(ABC, Generic[T]):
     task_type: ClassVar[type[Any]]
     roles: ClassVar[tuple[Role, ...]] = (Role.SOLVE,)
     splits: tuple[Split, ...] = (Split.TRAIN,)
+    duplicate: StrEnum | None = None  # the refusal of a proposal that the pool holds
     worst_extra: float = 0.0  # the least that the `extra` of an episode's verdicts comes to
     most_steps: int = 1  # of an attempt at a task
 
@@ -164,12 +165,27 @@ class Room(ABC, Generic[T]):
         raise NotImplementedError
 
     def read(self, briefs: Sequence[Brief[T]], texts: Sequence[str]) -> list[Verdict[T]]:
-        """Say of each proposal whether it is a task. Override this where a batch is cheaper than its parts."""
+        """Say of each proposal whether it is a task; not whether the pool holds it: `against_pool` asks that.
+
+        Override this where a batch is cheaper than its parts.
+        """
         return [self.read_one(brief, text) for brief, text in zip(briefs, texts, strict=True)]
 
     def read_one(self, brief: Brief[T], text: str) -> Verdict[T]:
         """Say whether a proposal is a task. Never raises on a text."""
         raise NotImplementedError
+
+    def against_pool(self, brief: Brief[T], verdict: Verdict[T]) -> Verdict[T]:
+        """A verdict of `read`, once the pool has been asked: what it holds is refused, what it does not is so new."""
+        if verdict.task is None:
+            return verdict
+        if brief.knows(verdict.task.key):
+            return Verdict(Outcome.REFUSED, "the pool holds this task", self.duplicate)
+        return replace(verdict, metrics={**verdict.metrics, "novelty": brief.novelty(verdict.task.features())})
+
+    def share(self) -> Room[T]:
+        """The room as one of several processes judges with it."""
+        return self
 
     def proposal(self, rng: np.random.Generator, brief: Brief[T], style: PromptStyle) -> str:
         """A text that `read` accepts: a fresh task of the generator."""

@@ -278,8 +278,8 @@ def _check_tasks(env: TaskEnv, episodes: int, seed: int) -> None:
             assert brief is not None
             again = room.read([replace(brief, pool=None)], [text])[0]
             _demand(again.task == tasks[-1], "an accepted proposal, judged again without a pool, is not the same task")
-            known = room.read([replace(brief, pool=TaskPool(tasks[-1:]))], [text])[0]
-            _demand(known.task is None, "a proposal that the pool holds is accepted: ask brief.knows(task.key)")
+            known = room.against_pool(replace(brief, pool=TaskPool(tasks[-1:])), again)
+            _demand(known.task is None, "a proposal that the pool holds is accepted: its task.key has changed")
         else:
             tasks.append(env.episode.task)
     for task in tasks:

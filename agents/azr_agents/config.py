@@ -26,7 +26,7 @@ OURS = frozenset(
 )  # options of an environment that a run gives it itself
 LEAST = dict.fromkeys(
     "iterations proposals tasks seed_tasks steps epochs eval_tasks eval_samples checkpoint_every max_new_tokens "
-    "max_rows threads pool_capacity".split(),
+    "max_rows threads env_processes pool_capacity".split(),
     1,
 ) | {
     "n_rollouts": 2,
@@ -122,6 +122,7 @@ class Config:
             small steps would round to nothing: 20 bytes a weight, where "float32" takes 16.
         device: "cpu", "cuda" or "auto".
         threads: of torch on a CPU; a second one made small models slower.
+        env_processes: that judge proposals and answers; several pay from thousands in an iteration.
         eval_every: iterations between evaluations; there is one before and one after in any case. 0: only these.
         eval_tasks: held-out tasks per mode and split.
         eval_samples: attempts at each.
@@ -182,6 +183,7 @@ class Config:
     dtype: str = "float32"
     device: str = "auto"
     threads: int = 1
+    env_processes: int = 1
 
     eval_every: int = 0
     eval_tasks: int = 150

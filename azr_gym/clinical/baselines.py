@@ -27,7 +27,7 @@ Policy = Callable[[dict[str, NDArray[Any]], Flags, dict[str, Floats]], Integers]
 ENOUGH = 0.99  # probability of a diagnosis that needs no further order
 LEAST = 0.01  # nats that an order must be expected to tell
 EXAMPLES = 120  # patients whose results stand for what an order may show: as many of each diagnosis, and at least one
-RULED_OUT = 1e-12  # probability from which on that does not matter
+UNLIKELY, RULED_OUT = 1e-6, 1e-12  # probabilities: of what an order is not tried for, and of what counts as impossible
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,7 @@ class InformationGain(Bayes):
     ) -> None:
         super().__init__(complaint)
         form, everybody, rng = self.form, bank(complaint, Split.TRAIN, patients, bank_seed), np.random.default_rng(seed)
-        self.each = max(1, EXAMPLES // len(form.conditions))
-        self.label_S = np.repeat(np.unique(everybody.label_B), self.each)
+        self.label_S = np.repeat(np.unique(everybody.label_B), max(1, EXAMPLES // len(form.conditions)))
         rows = [rng.choice(np.flatnonzero(everybody.label_B == label)) for label in self.label_S]
         some = everybody.of(np.array(rows))
         start_SW = form.start_KW[some.complaint_B]
@@ -158,11 +157,14 @@ class InformationGain(Bayes):
 
     def gain(self, belief_D: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much each order is expected to tell about the diagnosis, in nats: (P,)."""
-        weight_S = belief_D[self.label_S] / self.each
-        likely = weight_S > 1e-6
-        after_PSD = _normal(np.log(np.maximum(belief_D, RULED_OUT)) + self.says_PSD[:, likely])
-        left_P = (_entropy(after_PSD) * weight_S[likely]).sum(1) / weight_S[likely].sum()
-        gain_P: NDArray[np.float64] = _entropy(belief_D) - left_P
+        likely_D = belief_D > UNLIKELY
+        likely_S = likely_D[self.label_S]
+        weight_S, before_D = belief_D[self.label_S[likely_S]], belief_D[likely_D]
+        if not len(weight_S):
+            return np.zeros(len(self.says_PSD))
+        says_PSD = self.says_PSD[np.ix_(np.ones(len(self.says_PSD), np.bool_), likely_S, likely_D)]
+        left_P = _entropy(_normal(np.log(before_D) + says_PSD)) @ weight_S / weight_S.sum()
+        gain_P: NDArray[np.float64] = _entropy(before_D) - left_P
         return gain_P
 
 

@@ -84,11 +84,9 @@ def read(brief: Brief[ClinicalTask], text: str, book: Rulebook) -> Verdict[Clini
     assert rule is not None  # a brief is made of a rule that was read
     try:
         task = _task(rule, _draft(text, book.known), book)
-        if brief.knows(task.key):
-            raise _Refused(Refusal.DUPLICATE, "the pool holds this rule with these patients")
     except _Refused as no:
         return refused(no.refusal, str(no))
-    numbers = {"facts": float(len(book.grounds(rule))), "novelty": brief.novelty(task.features())}
+    numbers = {"facts": float(len(book.grounds(rule)))}
     return Verdict(Outcome.ACCEPTED, "a new task", task=task, metrics=numbers)
 
 

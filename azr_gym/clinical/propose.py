@@ -97,10 +97,7 @@ def _judge(
         task = hidden
     if held_out(task, engine.library):
         return refused(Refusal.HELD_OUT, "a patient like this one is kept aside for tests")
-    if brief.knows(task.key):
-        return refused(Refusal.DUPLICATE, "the pool holds this patient")
-    numbers = {"facts": float(len(task.whole)), "novelty": brief.novelty(task.features())}
-    return Verdict(Outcome.ACCEPTED, "", task=task, metrics=numbers)
+    return Verdict(Outcome.ACCEPTED, "", task=task, metrics={"facts": float(len(task.whole))})
 
 
 def refused(refusal: Refusal, reason: str) -> Verdict[ClinicalTask]:

@@ -48,6 +48,7 @@ class ClinicalRoom(Room[ClinicalTask]):
     """
 
     id = "ClinicalCase-v0"
+    duplicate = propose.Refusal.DUPLICATE
     target = "diagnosis"
     modes: ClassVar[type[Mode]] = Mode
     task_type = ClinicalTask

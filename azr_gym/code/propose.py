@@ -38,7 +38,6 @@ from .triplet import (
     entry_function,
     parse_arguments,
     render_arguments,
-    task_key,
 )
 
 SHARE_OF_LIMITS = 0.25  # a task must stay under this share of each: what hangs on a limit hangs on the machine
@@ -117,10 +116,7 @@ def read(
     candidates = [one for one in looked if isinstance(one, _Candidate)]
     programs = [Program(one.program, one.inputs, ENTRY) for one in candidates]
     runs = iter(box().run(programs, times=2, give_up=True) if programs else ())
-    return [
-        _finish(brief, one, next(runs), limits) if isinstance(one, _Candidate) else one
-        for brief, one in zip(briefs, looked, strict=True)
-    ]
+    return [_finish(one, next(runs), limits) if isinstance(one, _Candidate) else one for one in looked]
 
 
 def _refused(refusal: Refusal, reason: str) -> Verdict[CodeTask]:
@@ -166,8 +162,6 @@ def _look_at_program(brief: Brief[CodeTask], draft: Draft) -> _Candidate:
     arguments = _arguments(draft.inputs[0], arity(program))
     if not _is_seed(normal.key, arguments):
         _check_flow(program)
-    if brief.knows(task_key(brief.mode, program, [arguments])):
-        raise _Refused(Refusal.DUPLICATE, "the pool holds this program with this input")
     return _Candidate(Mode(brief.mode), program, (arguments,), "", complexity(program))
 
 
@@ -198,8 +192,6 @@ def _look_at_inputs(brief: Brief[CodeTask], draft: Draft, n_pairs: int) -> _Cand
         )
     if len(shown) + len(hidden) < n_pairs:
         raise _Refused(Refusal.REPEATED_INPUT, "two inputs are the same: give different ones")
-    if brief.knows(task_key(Mode.INDUCTION, program, calls)):
-        raise _Refused(Refusal.DUPLICATE, "the pool holds this program with these inputs")
     return _Candidate(Mode.INDUCTION, program, calls, message, complexity(program))
 
 
@@ -260,13 +252,12 @@ def _pieces(program: str) -> set[str]:
     return pieces
 
 
-def _finish(brief: Brief[CodeTask], candidate: _Candidate, run: Run, limits: Limits) -> Verdict[CodeTask]:
+def _finish(candidate: _Candidate, run: Run, limits: Limits) -> Verdict[CodeTask]:
     try:
         task = _task(candidate, run, limits)
     except _Refused as refused:
         return _refused(refused.refusal, refused.reason)
-    metrics = {**candidate.complexity, "novelty": brief.novelty(task.features())}
-    return Verdict(Outcome.ACCEPTED, "a new task", task=task, metrics=metrics)
+    return Verdict(Outcome.ACCEPTED, "a new task", task=task, metrics=candidate.complexity)
 
 
 def _task(candidate: _Candidate, run: Run, limits: Limits) -> Triplet | InductionTask:

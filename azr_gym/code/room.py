@@ -37,7 +37,7 @@ from .vary import variations
 
 Pair = tuple[Sequence[object], object]
 _RUNNERS = ("auto", "docker", "jail")
-_shared: dict[str, tuple[Runner, set[int]]] = {}  # one box a process and kind, and the rooms that use it
+_shared: dict[tuple[str, int | None], tuple[Runner, set[int]]] = {}  # one box of a kind, and the rooms that use it
 
 
 class CodeRoom(Room[CodeTask]):
@@ -58,6 +58,8 @@ class CodeRoom(Room[CodeTask]):
     task_type = CodeTask
     roles = (Role.SOLVE, Role.PROPOSE)
     splits = (Split.TRAIN, Split.TEST, Split.OOD)
+    duplicate = propose.Refusal.DUPLICATE
+    slots: int | None = None  # programs that its box runs at a time; one per core
 
     def __init__(self, level: int | Sequence[int] = 2, n_pairs: int = N_PAIRS, runner: Runner | str = "auto") -> None:
         self.levels = (level,) if isinstance(level, int) else tuple(level)
@@ -79,11 +81,18 @@ class CodeRoom(Room[CodeTask]):
         """
         if not isinstance(self._runner, str):
             return self._runner
-        if self._runner not in _shared:
-            _shared[self._runner] = (make_runner(self._runner), set())  # type: ignore[arg-type]
-        runner, users = _shared[self._runner]
+        key = (self._runner, self.slots)
+        if key not in _shared:
+            _shared[key] = (make_runner(self._runner, slots=self.slots), set())  # type: ignore[arg-type]
+        runner, users = _shared[key]
         users.add(id(self))
         return runner
+
+    def share(self) -> CodeRoom:
+        """The same with a box that runs one program at a time: side by side are the processes."""
+        room = CodeRoom(self.levels, self.n_pairs, self._runner)
+        room.slots = 1
+        return room
 
     def close(self) -> None:
         """Let go of the shared box; the last room closes it."""

@@ -214,8 +214,8 @@ def test_a_box_that_is_not_closed_does_not_stay(closed: list[Any]) -> None:
 
     with Arena(Config(env_options=JAIL, modes=("deduction",)), TaskPool()) as arena:
         arena.propose(Says(Player()), 0)
-        assert "jail" in room._shared
-    assert "jail" not in room._shared
+        assert ("jail", None) in room._shared
+    assert ("jail", None) not in room._shared
 
 
 def test_a_stopwatch_adds_up_what_has_a_name() -> None:

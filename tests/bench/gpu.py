@@ -40,7 +40,7 @@ def main(
         config = Config(
             model=model, out=Path(folder) / "run", iterations=WARM_UP + iterations, proposals=proposals // 3, tasks=tasks // 3,
             seed_tasks=256, env_options={"level": [1, 2], "n_pairs": 6}, device="cuda", dtype="bfloat16", max_rows=16_384,
-            update_tokens=131_072, eval_tasks=1, eval_splits=("test",), checkpoint_every=1000, tensorboard=False,
+            update_tokens=131_072, env_processes=len(os.sched_getaffinity(0)), eval_tasks=1, eval_splits=("test",), checkpoint_every=1000, tensorboard=False,
         )  # fmt: skip
         train(config, console=Console(stderr=True))
         rows = metrics.read(config.out).metrics[WARM_UP:]

@@ -314,12 +314,12 @@ def test_a_second_close_does_nothing_and_the_last_room_closes_the_shared_box(any
     for env in (one, two):
         env.reset(seed=0)
         assert env.step(env.unwrapped.oracle())[1] == 1.0  # type: ignore[attr-defined]
-    box = room._shared[name][0]
+    box = room._shared[name, None][0]
     one.close()
     one.close()
-    assert room._shared[name][0] is box
+    assert room._shared[name, None][0] is box
     two.close()
-    assert name not in room._shared
+    assert (name, None) not in room._shared
     with pytest.raises(azr_gym.AzrGymError):
         two.step("1")
 
