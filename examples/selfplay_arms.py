@@ -47,16 +47,25 @@ def run(arm: str, seed: int, core: int, folder: str, settings: dict[str, Any]) -
     return {
         "arm": arm,
         "seed": seed,
-        "evaluations": found.evaluations,
-        "seconds": sum(row["time/iteration"] for row in found.metrics),
+        "seconds": round(sum(row["time/iteration"] for row in found.metrics), 1),
+        "evaluations": [
+            {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+            for row in found.evaluations
+        ],
     }
+
+
+def record(settings: dict[str, Any], runs: list[dict[str, Any]]) -> str:
+    """What is kept of the runs: JSON, a run a line."""
+    lines = ",\n".join(json.dumps(one) for one in runs)
+    return f'{{"settings": {json.dumps(settings)},\n"runs": [\n{lines}\n]}}\n'
 
 
 def gains(
     runs: list[dict[str, Any]], arm: str, split: str, temperature: float, name: str, mode: str
-) -> list[tuple[float, float]]:
+) -> dict[int, tuple[float, float]]:
     """(before, after) of every seed of an arm."""
-    found = []
+    found = {}
     for one in runs:
         rows = [
             row[name]
@@ -64,7 +73,7 @@ def gains(
             if (row["split"], row["temperature"], row["mode"]) == (split, temperature, mode) and name in row
         ]
         if one["arm"] == arm and len(rows) > 1:
-            found.append((rows[0], rows[-1]))
+            found[one["seed"]] = rows[0], rows[-1]
     return found
 
 
@@ -75,7 +84,7 @@ def gained(runs: list[dict[str, Any]], arm: str, split: str, temperature: float,
     """What an arm's seeds gained; the interval is over seeds. None where nothing was measured."""
     from azr_agents.evaluate import bootstrap
 
-    pairs = gains(runs, arm, split, temperature, name, mode)
+    pairs = gains(runs, arm, split, temperature, name, mode).values()
     if not pairs:
         return None
     points = [100 * (after - before) for before, after in pairs]
@@ -100,6 +109,25 @@ def table(runs: list[dict[str, Any]], arms: list[str], split: str, mode: str) ->
             start, points, (low, high) = found
             cells.append(f"{start:.1f} {statistics.fmean(points):+.1f} ({low:+.1f} to {high:+.1f})")
         shown.add_row(arm, str(sum(one["arm"] == arm for one in runs)), *cells)
+    return shown
+
+
+def differences(runs: list[dict[str, Any]], arms: list[str], split: str, mode: str, against: str = "shared") -> Table:
+    """What every other arm gained more than one, seed by seed, in points."""
+    from azr_agents.evaluate import bootstrap
+
+    titles = [title for _, _, title in SCORES]
+    shown = Table("arm", "seeds", *titles, title=f"{split}, {mode}: gained more than {against!r}, same seeds (95 %)")
+    for arm in arms:
+        cells, seeds = [], set[int]()
+        for temperature, name, _ in SCORES:
+            mine, its = (gains(runs, one, split, temperature, name, mode) for one in (arm, against))
+            seeds = mine.keys() & its.keys()
+            more = [100 * (mine[seed][1] - its[seed][1]) for seed in sorted(seeds)]
+            low, high = bootstrap(more) if more else (0.0, 0.0)
+            cells.append(f"{statistics.fmean(more):+.1f} ({low:+.1f} to {high:+.1f})" if more else "")
+        if arm != against and seeds:
+            shown.add_row(arm, str(len(seeds)), *cells)
     return shown
 
 
@@ -162,10 +190,10 @@ def main() -> None:
     record_file = chosen.out.with_suffix(".json")
     runs: list[dict[str, Any]] = []
     if record_file.exists():
-        record = json.loads(record_file.read_text())
-        if record["settings"] != settings:
+        there = json.loads(record_file.read_text())
+        if there["settings"] != settings:
             parser.error(f"{record_file} holds runs with other settings: give another --out")
-        runs = record["runs"]
+        runs = there["runs"]
     done = {(one["arm"], one["seed"]) for one in runs}
     jobs = [(arm, seed) for seed in range(chosen.seeds) for arm in chosen.arms if (arm, seed) not in done]
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -187,11 +215,12 @@ def main() -> None:
             bar.advance(task)
             runs.sort(key=lambda one: ([*ARMS].index(one["arm"]), one["seed"]))
             record_file.parent.mkdir(parents=True, exist_ok=True)
-            record_file.write_text(json.dumps({"settings": settings, "runs": runs}, indent=1) + "\n")
+            record_file.write_text(record(settings, runs))
     arms = list(dict.fromkeys(one["arm"] for one in runs))
     for split in chosen.splits:
         for mode in sorted({row["mode"] for one in runs for row in one["evaluations"] if row["split"] == split}):
             console.print(table(runs, arms, split, mode))
+        console.print(differences(runs, arms, split, "all"))
         chosen.out.with_name(f"{chosen.out.name}-{split}.svg").write_text(picture(runs, arms, split, "all"))
 
 

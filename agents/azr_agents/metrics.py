@@ -520,7 +520,7 @@ def lately(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if len(last) < LATELY:
         return {}
     names = [name for name in last[0] if all(isinstance(row.get(name), int | float) for row in last)]
-    return {name: sum(row[name] for row in last) / LATELY for name in names}
+    return {name: sum(row[name] / LATELY for row in last) for name in names}  # the sum could be past all floats
 
 
 def warnings_of(values: Mapping[str, object]) -> list[str]:

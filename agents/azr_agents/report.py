@@ -19,7 +19,7 @@ import numpy as np
 
 from . import charts
 from .charts import Axis, Column, Series, text
-from .metrics import METRICS, TIMES, File, Metric, Run, Unit, read, replace_file, warnings_of
+from .metrics import METRICS, TIMES, File, Metric, Run, Unit, lately, read, replace_file, warnings_of
 
 POINTS = 200  # most that a line has: a picture shows no more
 COLUMNS = 60  # most columns of a heat map
@@ -384,9 +384,9 @@ def _difficulty(run: Run) -> str:
 def _alarms(run: Run) -> str:
     if not run.metrics:
         return ""
-    found = warnings_of(run.metrics[-1])
+    found = warnings_of(lately(run.metrics) or run.metrics[-1])
     says = "".join(f'<p class="alarm">{text(message)}</p>' for message in found)
-    return says or '<p class="soft">No alarm at the last iteration.</p>'
+    return says or '<p class="soft">No alarm in the last iterations.</p>'
 
 
 def _times(run: Run) -> str:

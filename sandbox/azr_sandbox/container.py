@@ -58,9 +58,9 @@ def engine() -> DockerClient:
     except (docker.errors.DockerException, OSError) as error:
         if client is not None:
             client.close()
-        reason = str(error).splitlines()[0][:200]
+        reason = (isinstance(error, OSError) and error.strerror) or str(error).splitlines()[0][:200]
         raise Unavailable(
-            f"no Docker engine answers ({reason}) at {_address()}: start one, or let DOCKER_HOST name it"
+            f"no Docker engine answers at {_address()} ({reason}): start one, or let DOCKER_HOST name it"
         ) from None
     return client
 

@@ -319,6 +319,16 @@ def test_numbers_at_the_end_of_floats_warn_of_nothing() -> None:
     safe(parsed(render(run_of(200, lambda at: {"loss": 1.7e308 * (-1) ** (at // 20), "time/rollout": 1.7e308}), "run")))
 
 
+@pytest.mark.parametrize(("rows", "alarms"), [(1, 0), (5, 1)])
+def test_one_bad_iteration_of_a_longer_run_is_no_alarm(tmp_path: Path, rows: int, alarms: int) -> None:
+    folder = write(tmp_path / "run", count=6)
+    with Log(folder, tensorboard=False) as log:
+        for at in range(rows):
+            log.write(7 + at, {"unique/deduction": 0.01, "entropy": 0.5})
+    shown = [one for one in page_of(folder).iter("p") if one.get("class") == "alarm"]
+    assert len(shown) == alarms
+
+
 def test_alarms_of_the_last_iteration_are_shown(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", count=2)
     with Log(folder, tensorboard=False) as log:
