@@ -83,6 +83,17 @@ def test_an_iteration_proposes_solves_rewards_and_learns() -> None:
     assert (played.skipped, learned["loss"]) == (0.0, 0.0)
 
 
+def test_a_batch_is_gone_over_as_often_as_asked_against_what_was_sampled() -> None:
+    settings = config(epochs=3)
+    with Arena(settings, seeded(settings)) as arena:
+        loop = play(settings, arena, Player(rights=[2]))
+        loop.iterate()
+    learner: Any = loop.solver.learner
+    first, *others = learner.batches
+    assert [batch is first for batch in others] == [True, True]
+    assert loop.solver.agent.version == 1
+
+
 @pytest.mark.parametrize(
     ("anneal", "rates"),
     [(False, [0.1, 0.2, 0.3, 0.3, 0.3, 0.3]), (True, [0.1, 0.16, 0.18, 0.12, 0.06, 0.0])],
