@@ -84,7 +84,8 @@ def expected_ph(paco2: Floats) -> Floats:
 
     Bicarbonate is 24 at 40 mmHg, 0.1 more for each 1 more, 0.2 less for each 1 less (Narins RG, Emmett M. Medicine
     1980;59:161-187; seen at https://hkcfp.org.hk/Upload/HK_Practitioner/2005/hkp2005vol27aug/images/p295t03.html, which
-    has 0.35 and 0.5 for what is chronic: a condition that is sets pH or bicarbonate too).
+    has 0.35 and 0.5 for what is chronic: a condition that is sets pH or bicarbonate too; 0.1 and 0.2 to 0.25:
+    https://www.medicalalgorithms.com/simple-acid-base-disorders-and-expected-compensation).
     """
     paco2 = as_written({"paco2": paco2}, "paco2")
     away = paco2 - USUAL_PACO2
@@ -112,8 +113,9 @@ def chloride_ends(facts: Table) -> tuple[Floats, Floats]:
     """Between which chloride, mmol/L, is where no condition sets it: sodium - bicarbonate - a usual anion gap.
 
     Chloride makes up for bicarbonate that is lost (https://www.healthcare.uiowa.edu/path_handbook/handbook/test2734.html),
-    and the gap stays at 12 +- 2 mmol/L (http://medcraveonline.com/JACCOA/JACCOA-05-00190.php). Albumin makes 2.5 of it
-    for each g/dL (Figge 1998: see scores.toml); lactate and ketones are anions that it has in full.
+    and the gap stays at 12 +- 2 mmol/L (http://medcraveonline.com/JACCOA/JACCOA-05-00190.php; other intervals: metabolic.toml).
+    Albumin makes 2.5 of it for each g/dL (Figge 1998: see scores.toml); lactate and ketones are anions that it
+    has in full (lactate: https://sage.cnpereading.com/doi/10.1177/08850666251411921).
     """
     gap: Floats = np.full(np.shape(facts["sodium"]), USUAL_GAP)
     if "albumin" in facts:
