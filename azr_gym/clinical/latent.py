@@ -113,9 +113,9 @@ def chloride_ends(facts: Table) -> tuple[Floats, Floats]:
     """Between which chloride, mmol/L, is where no condition sets it: sodium - bicarbonate - a usual anion gap.
 
     Chloride makes up for bicarbonate that is lost (https://www.healthcare.uiowa.edu/path_handbook/handbook/test2734.html),
-    and the gap stays at 12 +- 2 mmol/L (http://medcraveonline.com/JACCOA/JACCOA-05-00190.php; other intervals: metabolic.toml).
-    Albumin makes 2.5 of it for each g/dL (Figge 1998: see scores.toml); lactate and ketones are anions that it
-    has in full (lactate: https://sage.cnpereading.com/doi/10.1177/08850666251411921).
+    and the gap stays at 12 +- 2 mmol/L (http://medcraveonline.com/JACCOA/JACCOA-05-00190.php; others: metabolic.toml).
+    Albumin makes 2.5 of it for each g/dL (Figge 1998: see scores.toml); lactate and ketones are anions that it has in
+    full (lactate: https://sage.cnpereading.com/doi/10.1177/08850666251411921).
     """
     gap: Floats = np.full(np.shape(facts["sodium"]), USUAL_GAP)
     if "albumin" in facts:
