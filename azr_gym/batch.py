@@ -35,8 +35,9 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
             `options={"reset_mask": bool array}`.
         max_episode_steps: truncates an episode after so many steps.
         render_mode: as the single environment; `render()` gives one frame per episode.
-        processes: that judge what thousands of texts say; 1: this one. They change nothing but the time. A script that
-            asks for several keeps its own work under `if __name__ == "__main__":`, for they import it.
+        processes: that judge a batch of more than 64 texts; 1: this one. They change nothing but the time, and pay from
+            some thousands. A script that asks for several keeps its own work under `if __name__ == "__main__":`, for
+            they import it.
         **options: see `azr_gym.game.Play`.
 
     Raises:
@@ -203,6 +204,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
     def close_extras(self, **kwargs: Any) -> None:
         """Let go of the sandbox, and of other processes, if the environment made any."""
         Judges.leave(self.game)
+        self.game.judges = self.game.room
         self.game.room.close()
 
     def _mask(self, mask: Any) -> np.ndarray[Any, Any]:

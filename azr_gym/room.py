@@ -62,7 +62,7 @@ class Verdict(Generic[T]):
     Attributes:
         outcome: what became of it.
         reason: a sentence for people, and for a second attempt. Never the key.
-        refusal: of the room's enum, where a proposal was not accepted.
+        refusal: of the room's enum, where it has one and a proposal was not accepted.
         correctness: share of the task that an answer gets right, 0 to 1; rewards look at the outcome alone.
         task: what an accepted proposal became; of an answer, the task as it stands now, where it stands otherwise: its
             prompt is what the solver reads next (`Outcome.OPEN`).
@@ -91,7 +91,7 @@ class Room(ABC, Generic[T]):
     task_type: ClassVar[type[Any]]
     roles: ClassVar[tuple[Role, ...]] = (Role.SOLVE,)
     splits: tuple[Split, ...] = (Split.TRAIN,)
-    duplicate: StrEnum | None = None  # the refusal of a proposal that the pool holds
+    duplicate: StrEnum | None = None  # the refusal of a proposal that is no new task; None: it has no name
     worst_extra: float = 0.0  # the least that the `extra` of an episode's verdicts comes to
     most_steps: int = 1  # of an attempt at a task
 
@@ -165,7 +165,7 @@ class Room(ABC, Generic[T]):
         raise NotImplementedError
 
     def read(self, briefs: Sequence[Brief[T]], texts: Sequence[str]) -> list[Verdict[T]]:
-        """Say of each proposal whether it is a task; not whether the pool holds it: `against_pool` asks that.
+        """Say of each proposal whether it is a task; not whether it is a new one: `against_pool` asks that afterwards.
 
         Override this where a batch is cheaper than its parts.
         """
@@ -180,7 +180,7 @@ class Room(ABC, Generic[T]):
         if verdict.task is None:
             return verdict
         if brief.knows(verdict.task.key):
-            return Verdict(Outcome.REFUSED, "the pool holds this task", self.duplicate)
+            return Verdict(Outcome.REFUSED, "a reference is this task, or the pool holds it", self.duplicate)
         return replace(verdict, metrics={**verdict.metrics, "novelty": brief.novelty(verdict.task.features())})
 
     def share(self) -> Room[T]:

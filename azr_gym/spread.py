@@ -12,13 +12,13 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from multiprocessing import util
 from typing import Any, ClassVar, Generic, TypeVar
 
-from .errors import BadArgument
+from .errors import AzrGymError, BadArgument
 from .room import Brief, Room, Verdict
 from .task import Task
 
@@ -42,7 +42,11 @@ class Judges(Generic[T]):
 
     def __init__(self, room: Room[T], processes: int) -> None:
         self.room, self.processes = room, processes
-        self._workers = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _begin, (room.share(),))
+        self._workers = self._start()
+
+    def _start(self) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.processes, spawn, _begin, (self.room.share(),))
 
     @classmethod
     def of(cls, room: Room[T], processes: int, user: object) -> Judges[T]:
@@ -89,7 +93,16 @@ class Judges(Generic[T]):
             return here(about, texts)
         starts = range(0, len(texts), size)
         parts = ([one[start : start + size] for start in starts] for one in (about, texts))
-        return list(chain.from_iterable(self._workers.map(there, *parts)))
+        try:
+            return list(chain.from_iterable(self._workers.map(there, *parts)))
+        except BrokenExecutor:
+            self._workers.shutdown(wait=False)
+            self._workers = self._start()
+            raise AzrGymError(
+                "a process that judges has died: either something ended it, as for want of memory (take fewer "
+                '`processes`), or the script does its work outside `if __name__ == "__main__":`, and every process '
+                "imports it"
+            ) from None
 
 
 _ours: Room[Any]  # in a process that judges
@@ -99,7 +112,7 @@ def _begin(room: Room[Any]) -> None:
     """In a new process. It ends with the one that made it, however that ends, and leaves Ctrl-C to it."""
     global _ours
     _ours = room
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: None)  # what the box runs does not inherit that
     util.Finalize(room, room.close, exitpriority=1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -1,7 +1,7 @@
 """MaskablePPO learns the work-up of chest pain: which panels to order, and what it is. Needs `pip install azr-gym[sb3]`.
 
 Patients of the test split, whose skeletons (diagnosis, findings, what is high or low) the learner has never met; 15
-diagnoses, 24 panels. The upper reference knows the model that draws the patients, and takes its exact posterior.
+diagnoses, 24 panels. The upper reference knows the model that draws the patients, and takes its posterior.
 
     python examples/sb3_clinical.py
     python examples/sb3_clinical.py --complaint dyspnoea --json-file results.json

@@ -59,9 +59,7 @@ class FactoringRoom(Room):
         return Verdict(Outcome.CORRECT) if found.id == task.id else Verdict(Outcome.WRONG, "their product is another")
 
     def read_one(self, brief, text):
-        if (found := read(text)) and brief.knows(found.key):
-            return Verdict(Outcome.REFUSED, "the pool holds it")
-        return Verdict(Outcome.ACCEPTED, task=found) if found else MALFORMED
+        return Verdict(Outcome.ACCEPTED, task=found) if (found := read(text)) else MALFORMED
 
 
 def read(text):  # model text is data: it is never run

@@ -22,7 +22,8 @@ from .presets import Preset, preset
 
 Options = Annotated[dict[str, Any], tyro.conf.arg(metavar="JSON", constructor=json.loads)]
 OURS = frozenset(
-    "role mode pool split solver max_attempts n_references prompt_style reward reward_weight learnability".split()
+    "role mode pool processes split solver max_attempts n_references prompt_style reward reward_weight "
+    "learnability".split()
 )  # options of an environment that a run gives it itself
 LEAST = dict.fromkeys(
     "iterations proposals tasks seed_tasks steps epochs eval_tasks eval_samples checkpoint_every max_new_tokens "
@@ -91,8 +92,9 @@ class Config:
             lose in a run is mostly the noise of single steps: with it two runs of 40 iterations from an earlier base
             gained 4.3 points at temperature 1 and 1.8 greedily on held-out tasks; at a constant 4e-4 they gained 1.2
             and lost 4.1. A run that is resumed for more iterations goes on at the rate that these call for.
-        steps: optimizer steps in which a batch is gone over once; 1 is strictly on-policy.
+        steps: optimizer steps in which a batch is gone over once; 1 is strictly on-policy where `epochs` is 1 too.
         epochs: times that each iteration's batch is gone over, its clipped ratios always to the policy that sampled.
+            The metrics are of the last time.
         max_grad_norm: gradients are clipped to it.
         lora_rank: above 0 the base is frozen, and adapters of that rank are trained beside it: so few weights that what
             the optimizer holds hardly counts, and a KL's reference is the base with no adapter on. Checkpoints hold
@@ -122,7 +124,7 @@ class Config:
             small steps would round to nothing: 20 bytes a weight, where "float32" takes 16.
         device: "cpu", "cuda" or "auto".
         threads: of torch on a CPU; a second one made small models slower.
-        env_processes: that judge proposals and answers; several pay from thousands in an iteration.
+        env_processes: that judge proposals and answers in training; several pay from thousands in an iteration.
         eval_every: iterations between evaluations; there is one before and one after in any case. 0: only these.
         eval_tasks: held-out tasks per mode and split.
         eval_samples: attempts at each.

@@ -211,7 +211,7 @@ class Lean(Layers):
         return rows_PM.flatten()
 
     def keep(self, rows: Tensor) -> None:
-        """See `Engine`. Where prompts keep different numbers of replies, each reply has a prompt of its own then."""
+        """See `Engine`. Where prompts keep different numbers of replies, each reply has a copy of its own then."""
         prompts, count_P = torch.unique_consecutive(rows // self.shape[1], return_counts=True)
         if int(count_P.min()) < int(count_P.max()):
             prompts = rows // self.shape[1]

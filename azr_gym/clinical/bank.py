@@ -29,7 +29,7 @@ from azr_gym.roles import Split
 FULL = "full"  # of complaints: any of them, and all conditions
 PATIENTS = 8192
 SPARE, MOST = 1.1, 20_000  # how many more patients are drawn than seem to be needed, and how many at once at most
-LEAST = 0.02  # share of them that must be of use
+LEAST, ENOUGH = 0.02, 1000  # share of them that must be of use, once so many have been drawn
 LIMIT = 6.0  # of a scaled value: three times as far from the middle as the ends of the reference interval
 OLDEST = 120.0  # years
 
@@ -181,12 +181,13 @@ def _drawn(complaint: str, patients: int, seed: int) -> Bank:
     form, engine = layout(complaint), shared()
     generator, rng = Generator(engine), np.random.default_rng(seed)
     tiers = np.array([WEIGHTS[engine.library.conditions[name].tier] for name in form.conditions])
-    parts, share = list[Bank](), 0.5
+    parts, share, drawn, kept = list[Bank](), 0.5, 0, 0
     while (wanted := patients - sum(map(len, parts))) > 0:
         counts_D = rng.multinomial(min(int(SPARE * wanted / share) + 64, MOST), tiers / tiers.sum())
         found = _patients(generator, rng, form, counts_D)
-        share = len(found) / counts_D.sum()
-        if share < LEAST:
+        drawn, kept = drawn + int(counts_D.sum()), kept + len(found)
+        share = max(len(found) / int(counts_D.sum()), LEAST)
+        if drawn > ENOUGH and kept < LEAST * drawn:
             raise AzrGymError(f"hardly anybody drawn for {complaint} gets one of its diagnoses: look at its conditions")
         parts.append(found.of(rng.permutation(len(found))[:wanted]))
     return _joined(parts)

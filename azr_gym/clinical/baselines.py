@@ -25,7 +25,7 @@ from azr_gym.roles import Split
 
 Policy = Callable[[dict[str, NDArray[Any]], Flags, dict[str, Floats]], Integers]
 ENOUGH = 0.99  # probability of a diagnosis that needs no further order
-LEAST = 0.01  # nats that an order must be expected to tell
+LEAST = 0.01  # nats: where no order is expected to tell more, it diagnoses
 EXAMPLES = 120  # patients whose results stand for what an order may show: as many of each diagnosis, and at least one
 UNLIKELY, RULED_OUT = 1e-6, 1e-12  # probabilities: of what an order is not tried for, and of what counts as impossible
 
@@ -99,7 +99,7 @@ def prior(complaint: str = "chest_pain", patients: int = PATIENTS, bank_seed: in
 
 
 class Bayes:
-    """Names the likeliest diagnosis at once, by the exact posterior of the generator's model (`posterior.py`).
+    """Names the likeliest diagnosis at once, by the posterior of the generator's model (`posterior.py` says how exact).
 
     Args:
         complaint: as the environment.

@@ -64,7 +64,8 @@ LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
 HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS} | {
     "neutrophil_percent": frozenset(["neutrophils"]),
     "lymphocyte_percent": frozenset(["neutrophil_percent", "eosinophil_percent", "neutrophils"]),
-    **{name: frozenset([*needs, *others]) for name, (needs, others) in MOVED.items()},
+    "calcium": frozenset([*MOVED["calcium"][0], *MOVED["calcium"][1]]),
+    "chloride": frozenset([*MOVED["chloride"][0], *MOVED["chloride"][1], *GAS, *BICARBONATES]),
     **{name: frozenset([*GAS, *BICARBONATES]) for name in (*GAS, *BICARBONATES, "base_excess")},
 }
 ENDS = {"calcium": calcium_ends, "chloride": chloride_ends}

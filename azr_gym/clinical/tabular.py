@@ -152,7 +152,7 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | Bayes, orders what tells most (upper reference) | 99.8% | 0.2% | 1.5 | 1.8 | 0.978 |
     | MaskablePPO, 294,912 steps | 91.5% | 2.8% | 1.4 | 1.9 | 0.882 |
 
-    Bayes takes the exact posterior of the model that draws the patients, given what is known. At the `full` level the
+    Bayes takes the posterior of the model that draws the patients, given what is known. At the `full` level the
     commonest diagnosis is right for 2.5% of 2,000 patients, and Bayes without an order for 30.2%. With 5.2 orders each
     it is right for 89.0% of 300; that takes some minutes.
 

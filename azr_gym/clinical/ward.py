@@ -171,7 +171,7 @@ class Ward:
 
         Args:
             beds: which patients.
-            columns_W: what is known in these columns alone.
+            columns_W: age and sex, and what is known in these columns alone.
         """
         return self.bank.of(self.patient_N[beds]).told(self.form, self.known_NW[beds] * columns_W)
 

@@ -3,6 +3,7 @@ must run."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, ClassVar
@@ -90,7 +91,7 @@ class CodeRoom(Room[CodeTask]):
 
     def share(self) -> CodeRoom:
         """The same with a box that runs one program at a time: side by side are the processes."""
-        room = CodeRoom(self.levels, self.n_pairs, self._runner)
+        room = copy.copy(self)
         room.slots = 1
         return room
 

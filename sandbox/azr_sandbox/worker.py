@@ -210,8 +210,8 @@ class Zygotes:
                 pid = os.fork()
                 if pid == 0:
                     if slots >= len(cores):
-                        # A zygote and its children stay on one core: warm caches, 3 to 5% more programs. A box with
-                        # fewer slots is one of several: all of them would crowd on the first cores.
+                        # A zygote and its children stay on one core: warm caches, 3 to 5% more programs. Fewer slots
+                        # are left to the kernel: several such boxes would all crowd on the first cores.
                         os.sched_setaffinity(0, {cores[slot % len(cores)]})
                     # Opposite bits: no one-bit function of the uid is the same under both seeds.
                     uid = -1 if uid_base < 0 else uid_base + ((2 * slot + warm) ^ (_UID_SPAN - 1 if seed else 0))

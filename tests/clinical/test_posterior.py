@@ -170,7 +170,7 @@ ALIKE = {  # conditions that differ in values which move each other
         ("nephrotic_syndrome", "long_qt_syndrome", "ckd_stage_4", "multiple_myeloma", "panic_disorder"),
     ),
     "breath": (
-        ("ph", "paco2", "bicarbonate"),
+        ("ph", "paco2", "bicarbonate", "sodium", "chloride"),
         ("life_threatening_asthma", "respiratory_alkalosis", "ards_moderate", "panic_disorder"),
     ),
     "drugs": (

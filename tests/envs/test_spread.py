@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium as gym
 import pytest
 
 from azr_gym import BadArgument, TaskPool, spread
 from azr_gym.code import Triplet, make_tasks
-from azr_sandbox import make_runner
+from azr_gym.code.room import CodeRoom
+from azr_gym.errors import AzrGymError
+from azr_sandbox import Unavailable, make_runner
 
 CODE = {"runner": "jail", "mode": ("deduction", "abduction", "induction")}
 CLINIC = {"mode": ("deduction", "abduction")}
@@ -57,20 +60,50 @@ def test_several_processes_say_what_one_says(name: str, options: dict[str, Any],
 
 
 def test_the_pool_is_asked_where_it_is() -> None:
-    pool = TaskPool(make_tasks(4, "deduction"))
-    options = {"role": "propose", "mode": "deduction", "runner": "jail", "n_references": 0}
-    new = envs("CodeTriplet-v0", 2, **options)
-    texts = played(new)[3]
-    new.close()
+    pool = TaskPool(make_tasks(40, "deduction"))
+    options = {"role": "propose", "mode": "deduction", "runner": "jail", "n_references": 0, "pool": pool}
+    one, several = envs("CodeTriplet-v0", 1, **options), envs("CodeTriplet-v0", 2, **options)
+    texts = played(one)[3]
     [known] = make_tasks(1, "deduction", seed=9)
     assert isinstance(known, Triplet)
     pool.add(known)
     texts[1] = f"```python\n{known.program}\n```\n```input\n{known.arguments}\n```"
-    made = envs("CodeTriplet-v0", 2, pool=pool, **options)
-    _, shown, numbers, _ = played(made, texts)
+    alone = played(one, texts)
+    assert played(several, texts) == alone
+    one.close()
+    several.close()
+    assert alone[1]["refusal"][1] == "duplicate"
+    assert min(new for new, task in zip(alone[2]["novelty"], alone[1]["task"], strict=True) if task) < 1.0
+
+
+def test_who_lost_a_process_is_told_and_the_next_step_has_new_ones() -> None:
+    made = envs("CodeTriplet-v0", 2, **CODE)
+    texts = played(made)[3]
+    for process in multiprocessing.active_children():
+        process.kill()
+    made.reset(seed=4)
+    with pytest.raises(AzrGymError, match="has died: either something ended it"):
+        made.step(texts)
+    assert played(made, texts)[0][2].count(True) == 9
     made.close()
-    assert shown["refusal"][1] == "duplicate"
-    assert 0.0 < max(numbers["novelty"]) <= 1.0
+
+
+def test_a_room_is_copied_with_what_it_has_of_its_own() -> None:
+    class Mine(CodeRoom):
+        pass
+
+    made = Mine(3, 4, "jail").share()
+    assert (type(made), made.levels, made.n_pairs, made.slots) == (Mine, (3,), 4, 1)
+    assert CodeRoom().slots is None
+
+
+def test_what_a_room_raises_in_another_process_is_raised_here() -> None:
+    made = envs("CodeTriplet-v0", 2, role="solve", mode="abduction", runner="docker")
+    made.reset(seed=0)
+    texts = made.oracle()
+    with patch.dict(os.environ, {"DOCKER_HOST": "unix:///nowhere.sock"}), pytest.raises(Unavailable, match="nowhere"):
+        made.step(texts)
+    made.close()
 
 
 def test_environments_that_play_alike_share_their_processes_and_the_last_ends_them() -> None:
@@ -110,12 +143,21 @@ def test_they_end_with_the_process_that_made_them_however_that_ends(tmp_path: Pa
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pids = [int(pid) for pid in parent.stdout.readline().split()]
-        assert len(pids) == 2
-        os.kill(parent.pid, signal.SIGKILL)
+        try:
+            assert parent.stdout is not None
+            pids = [int(pid) for pid in parent.stdout.readline().split()]
+        finally:
+            parent.kill()
+    assert len(pids) == 2
     for _ in range(600):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if not any(alive(pid) for pid in pids):
             return
         time.sleep(0.05)
     pytest.fail("they live on")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
