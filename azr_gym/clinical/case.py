@@ -7,6 +7,7 @@ can not be read is a note, and what makes the patient unreadable is a trouble.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -15,8 +16,32 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Library, knowledge, mentioned, plain
-from azr_gym.clinical.values import NUMBER, TRANSLATION, UnknownUnit, Unreadable, amount_of, number_of, truth
+import numpy as np
+
+from azr_gym.clinical.library import (
+    AGE,
+    FEMALE,
+    MALE,
+    PREGNANT,
+    Analyte,
+    Derived,
+    Kind,
+    Library,
+    knowledge,
+    mentioned,
+    plain,
+)
+from azr_gym.clinical.values import (
+    NUMBER,
+    TRANSLATION,
+    Disagreement,
+    UnknownUnit,
+    Unreadable,
+    amount_of,
+    graded,
+    number_of,
+    truth,
+)
 
 MAX_CHARS, MAX_DEPTH = 20_000, 24
 
@@ -122,12 +147,14 @@ class Reader:
     def __init__(self, known: Library, part: bool = False) -> None:
         self.facts, self.notes, self.known, self.part = dict[str, float](), list[str](), known, part
         self.analytes, self.findings = known.names["analyte"], known.names["finding"]  # the id of every name
+        self.claims = list[tuple[Derived, float]]()  # what is said of numbers that follow from facts
         self.trouble: tuple[Trouble, str] | None = None
         self.question = ""
 
     def read(self, data: Mapping[str, Any]) -> Parsed:
         """What stands in a table, with everything that was put before."""
         self.table(data)
+        self.compare()
         if not self.part:
             person = AGE in self.facts and FEMALE in self.facts
             self.facts.setdefault(PREGNANT, 0.0)  # whoever is pregnant is said to be
@@ -152,8 +179,8 @@ class Reader:
                     self.put(self.findings[plain(part)], float(sign == "+"))
                 elif plain(name) in BODY_NAMES and value:
                     self.size(BODY_NAMES[plain(name)], value)
-                elif plain(name) in self.analytes and value:
-                    self.measured(self.analytes[plain(name)], value, name)
+                elif value and self.numeric(plain(name)):
+                    self.entry(name, value)
                 else:
                     self.notes.append(f"{part!r} is nothing that is known here")
         return self.read({})
@@ -180,10 +207,12 @@ class Reader:
             self.pressure(value)
         elif key in BODY_NAMES:
             self.size(BODY_NAMES[key], value)
-        elif key in self.analytes:
-            self.measured(self.analytes[key], value, called)
+        elif (analyte := self.analyte(key)) is not None:
+            self.measured(analyte, value, called)
         elif (found := self.named(key)) is not None and not isinstance(value, dict | list):
             self.stated(*found, value)
+        elif key in self.known.names["derived"] and (not isinstance(value, dict) or "value" in value):
+            self.claimed(self.known.derived[self.known.names["derived"][key]], value)
         elif isinstance(value, dict):
             self.table(value)
         elif isinstance(value, list):
@@ -204,9 +233,9 @@ class Reader:
                 self.table(value)
         elif isinstance(value, str):
             head, mark, rest = value.partition(":")
-            if not (mark and plain(head) in self.analytes) and (measured := MEASURED.fullmatch(value)) is not None:
+            if not (mark and self.numeric(plain(head))) and (measured := MEASURED.fullmatch(value)) is not None:
                 head, rest = measured[1], measured[2]
-            if plain(head) in self.analytes or plain(head) in PRESSURE:
+            if self.numeric(plain(head)):
                 self.entry(head, rest)
             else:
                 self.text(value)
@@ -252,15 +281,63 @@ class Reader:
     def measured(self, name: str, value: Any, called: str) -> None:
         """A value of an analyte, under the name that it goes by there."""
         analyte = self.known.analytes[name]
+        share = self.known.analytes.get(share_of(name))
+        if share is not None and "percent" in plain(called):
+            analyte, share = share, None
         try:
             amount = number_of(value, analyte, called)
+        except UnknownUnit as error:
+            if share is not None and "percent" in plain(str(value)):
+                self.measured(share.id, value, called)
+            else:
+                self.unreadable(analyte.name, error, Trouble.UNKNOWN_UNIT)
         except Unreadable as error:
-            self.notes.append(f"{analyte.name}: {error}")
-            if isinstance(error, UnknownUnit) and self.trouble is None:
-                self.trouble = (Trouble.UNKNOWN_UNIT, f"{analyte.name}: {error}")
+            self.unreadable(analyte.name, error, Trouble.CONTRADICTION if isinstance(error, Disagreement) else None)
+        else:
+            if amount is not None:
+                self.put(analyte.id, amount)
+
+    def unreadable(self, name: str, error: Unreadable, trouble: Trouble | None) -> None:
+        """Note a value that is none."""
+        self.notes.append(f"{name}: {error}")
+        if trouble is not None and self.trouble is None:
+            self.trouble = (trouble, f"{name}: {error}")
+
+    def analyte(self, said: str) -> str | None:
+        """The analyte that a plain text is the name of: "lymphocytes percent" are lymphocytes that are given in it."""
+        if said in self.analytes:
+            return self.analytes[said]
+        name = self.analytes.get(re.sub(r"^percent | percent$", "", said))
+        if name is None or self.known.analytes[name].unit == "%":
+            return name
+        return share_of(name) if share_of(name) in self.known.analytes else None
+
+    def numeric(self, said: str) -> bool:
+        """Whether a plain text is the name of something that has a value."""
+        return said in PRESSURE or said in self.known.names["derived"] or self.analyte(said) is not None
+
+    def claimed(self, derived: Derived, value: Any) -> None:
+        """What a number is said to be that follows from facts: no fact, but it may contradict them."""
+        anything = (-math.inf, math.inf)
+        like = Analyte(derived.id, derived.name, derived.unit, anything, anything, derived.source, units=derived.units)
+        try:
+            amount = number_of(value, like)
+        except Unreadable as error:
+            self.unreadable(derived.name, error, Trouble.CONTRADICTION if isinstance(error, Disagreement) else None)
             return
-        if amount is not None:
-            self.put(analyte.id, amount)
+        self.notes.append(f"{derived.name} is computed, and not read")
+        if amount is not None and derived.stated is not None:
+            self.claims.append((derived, amount))
+
+    def compare(self) -> None:
+        """Whether numbers that follow from facts are what they are said to be."""
+        for derived, amount in self.claims:
+            columns = self.known.columns({name: np.array([value]) for name, value in self.facts.items()}, 1)
+            low, high = (float(end[0]) for end in self.known.formulas[derived.id](columns))
+            below, above = derived.stated or (-math.inf, math.inf)
+            if self.trouble is None and (amount < low + below or amount > high + above):
+                reason = f"{derived.name} is said to be {amount:g}, and what it follows from makes it {low:.3g}"
+                self.trouble = (Trouble.CONTRADICTION, reason)
 
     def named(self, said: str) -> tuple[str, float] | None:
         """The finding that a plain text is the name of, 1, or whose absence it says, 0."""
@@ -271,6 +348,8 @@ class Reader:
     def stated(self, finding: str, there: float, value: Any) -> None:
         """A finding, or its absence, under whose name a value stands."""
         said = truth(value)
+        if said is None and self.known.findings[finding].kind is Kind.TEST and graded(value):
+            said = True
         if said is not None:
             self.put(finding, there if said else 1.0 - there)
         elif isinstance(value, str) and value:
@@ -309,6 +388,11 @@ class Reader:
         if before is not None and before != value and self.trouble is None:
             self.trouble = (Trouble.CONTRADICTION, f"{name.replace('_', ' ')} is given twice, and not alike")
         self.facts[name] = value
+
+
+def share_of(name: str) -> str:
+    """How the analyte is called that gives the cells of another one in per cent."""
+    return f"{name.removesuffix('s')}_percent"
 
 
 def closed(facts: Mapping[str, float], known: Library) -> dict[str, float]:

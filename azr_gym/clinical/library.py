@@ -167,7 +167,7 @@ KINDS: dict[str, Any] = {
     "source": Source, "analyte": Analyte, "finding": Finding, "derived": Derived, "score": Score,
     "condition": Condition, "implausible": Implausible, "panel": Panel, "complaint": Complaint, "measured": Measured,
 }  # fmt: skip
-NAMED = ("analyte", "finding", "condition", "panel", "complaint")  # what people call by more than one name
+NAMED = ("analyte", "finding", "derived", "condition", "panel", "complaint")  # what people call by more than one name
 
 
 def read(found: Iterable[Traversable]) -> Library:
@@ -366,7 +366,7 @@ def _names(records: Iterable[Any], where: Mapping[str, str]) -> Mapping[str, str
 
 def _absences(records: Iterable[Finding], names: Mapping[str, str], where: Mapping[str, str]) -> dict[str, str]:
     """The findings whose absence has words of its own, by those words: no finding is called so."""
-    found = {plain(one.absence): one.id for one in records if one.absence != f"no {one.name}"}
+    found = {plain(text): one.id for one in records for text in (one.absence, *one.denials) if text != f"no {one.name}"}
     for text, one in found.items():
         if text in names:
             raise BadKnowledge(f"{where[one]}: denied: {text!r} is a name of {names[text]}")

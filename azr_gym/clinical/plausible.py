@@ -31,7 +31,14 @@ def remarks(facts: Mapping[str, float], known: Library) -> list[Remark]:
     """What is to be said of one patient; what is rejected first."""
     columns = known.columns({name: np.array([value], np.float64) for name, value in facts.items()}, 1)
     found = [Remark(level, reason) for level, reason, there in _found(columns, known) if there]
-    return sorted(found, key=lambda one: one.level is Level.WARN)
+    return sorted(found, key=lambda one: [*Level].index(one.level))
+
+
+def contradiction(facts: Mapping[str, float], known: Library) -> str:
+    """What contradicts itself in a patient whom somebody proposes, beside what can not be at all; "" for nothing."""
+    columns = known.columns({name: np.array([value], np.float64) for name, value in facts.items()}, 1)
+    refused = ((one.reason, criterion) for one, criterion in known.implausible if one.level is Level.REFUSE)
+    return next((reason for reason, criterion in refused if criterion.sets(columns).yes), "")
 
 
 def rejected(columns: Columns, known: Library) -> Bools:

@@ -12,6 +12,7 @@ from azr_gym.clinical.engine import Diagnosis, Engine
 from azr_gym.clinical.engine import Verdict as Engines
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Library, plain
 from azr_gym.clinical.match import Matcher, spelt
+from azr_gym.clinical.plausible import contradiction
 from azr_gym.clinical.solve import other, read_patient
 from azr_gym.clinical.task import CaseTask, ClinicalTask, Mode, frozen
 from azr_gym.roles import Outcome
@@ -25,7 +26,7 @@ class Refusal(StrEnum):
 
     MALFORMED = "malformed"  # no JSON object, or neither age nor sex in it
     NO_MESSAGE = "no_message"  # induction
-    CONTRADICTION = "contradiction"  # a fact is given twice, and not alike
+    CONTRADICTION = "contradiction"  # a fact is given twice, and not alike, or facts contradict each other
     UNKNOWN_UNIT = "unknown_unit"
     IMPLAUSIBLE = "implausible"  # no such patient can be; the reason says why
     AMBIGUOUS = "ambiguous"  # two conditions, and nothing puts one first
@@ -85,6 +86,8 @@ def _judge(
     if parsed.trouble is not None or found is None:
         refusal = TROUBLES[parsed.trouble] if parsed.trouble is not None else Refusal.MALFORMED
         return refused(refusal, parsed.reason)
+    if found.verdict is not Engines.IMPLAUSIBLE and (reason := contradiction(facts, engine.library)):
+        return refused(Refusal.CONTRADICTION, reason)
     if found.condition is None:
         return refused(ENGINE[found.verdict], other(found.verdict, facts, engine.library))
     if leak := leaks(parsed, found.condition, matcher):

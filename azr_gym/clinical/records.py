@@ -52,6 +52,7 @@ class Level(StrEnum):
     """What an implausible fact does to a case."""
 
     REJECT = "reject"
+    REFUSE = "refuse"  # who proposes it; whoever is drawn is not asked
     WARN = "warn"
 
 
@@ -115,6 +116,7 @@ class Finding:
     usual_age: Range = (0, 120)  # at others nobody has it whom the generator draws
     implies: tuple[str, ...] = ()  # what is there too where this is
     denied: str = ""  # how a chart says that it is not there, where "no" before its name says it badly
+    denials: tuple[str, ...] = ()  # other words for that, which are read and never written
 
     @property
     def absence(self) -> str:
@@ -145,13 +147,24 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A number that is computed from others."""
+    """A number that is computed from others.
+
+    Attributes:
+        formula: how.
+        aliases: other names.
+        units: other units: times this is the value in `unit`.
+        stated: how far from it what a text says it is may be, [below, above]. A design constant. Without it that is
+            not compared.
+    """
 
     id: str
     name: str
     formula: str
     source: str
     unit: str = ""
+    aliases: tuple[str, ...] = ()
+    units: Mapping[str, float] = field(default_factory=dict)
+    stated: Range | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,13 @@ NUMBER = re.compile(
     r"[<>\u2264\u2265~]?\s*([+-]?\d{1,3}(?:[,\s]\d{3})+(?:\.\d+)?|[+-]?\d+(?:[.,]\d+)?|[+-]?\.\d+)"
     r"\s*(?:[x*]\s*10\s*\^?\s*(\d+))?"
 )
+SECOND = re.compile(  # "(100.9 F)" behind "38.3 C"
+    r"[(\[/,;=]\s*(\d{1,3}(?:,\d{3}){1,4}(?:\.\d{1,9})?|\d{1,9}(?:[.,]\d{1,9})?)\s*([^\d\s()\[\]][^\d()\[\]]{0,30}?)"
+    r"\s*[)\]]?\s*$"
+)
+ROUNDING = 0.05  # of a value: what published conversions differ by; the Fahrenheit scale is exact
+DEGREES = re.compile(r"\W*(?:deg(?:rees?)?)?(?:c|cel|celsius|f|fahrenheit)")
+GRADE = re.compile(r"(?:trace|small|moderate|large)\b|[1-4]\s*\+|\+\s*[1-4]\b|\++(?:ve)?(?!\S)", re.IGNORECASE)
 RANGE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:-|to)\s*(\d+(?:\.\d+)?)")
 ANNOTATION = re.compile(r"\{(.*?)\}")  # of a unit, as UCUM writes what is measured: "ng/mL{FEU}"
 YES = frozenset("yes true positive pos present detected reactive abnormal elevated".split()) | {"1"}
@@ -47,6 +54,15 @@ class UnknownUnit(Unreadable):
     """A value with a unit that is none of its analyte's."""
 
 
+class Disagreement(Unreadable):
+    """A value that is given twice, in two units, and not alike."""
+
+
+def graded(value: object) -> bool:
+    """Whether something is a grade of a dipstick on which anything is seen: trace, 1+ to 4+, + to ++++."""
+    return isinstance(value, str) and GRADE.match(value.strip()) is not None
+
+
 def truth(value: object) -> bool | None:
     """Whether something is said to be there; None where that is not said."""
     if isinstance(value, bool):
@@ -64,7 +80,8 @@ def number_of(value: object, analyte: Analyte, called: str = "") -> float | None
     """A value in the analyte's own unit; None where the text says that it is unknown.
 
     Numbers, "0.8 ng/mL", "<0.01", "13,400/mm3", "1,7 mg/dL", "110-120" (its middle), "94%", 0.94 for a percentage,
-    "38.3 C (100.9 F)", "normal" (the middle of the reference interval). Without a unit it is in the analyte's own.
+    "38.3 C (100.9 F)" (which must agree), "normal" (the middle of the reference interval). Without a unit it is in the
+    analyte's own.
 
     Args:
         value: what is written.
@@ -74,6 +91,7 @@ def number_of(value: object, analyte: Analyte, called: str = "") -> float | None
     Raises:
         Unreadable: it is no such value.
         UnknownUnit: its unit is unknown.
+        Disagreement: it is given in two units, and not alike.
     """
     unit = ""
     if isinstance(value, list):
@@ -102,7 +120,40 @@ def number_of(value: object, analyte: Analyte, called: str = "") -> float | None
             rest = powered
         else:
             amount *= 10.0 ** min(int(found[2]), 30)
-    return scaled(amount, rest, analyte, called)
+    second = SECOND.search(rest)
+    if second is None or not _names_unit(second[2], analyte):
+        return scaled(amount, rest, analyte, called)
+    rest = rest[: second.start()]
+    value = scaled(amount, rest, analyte, called)
+    if _unit(rest) != _unit(second[2]) and not _alike(value, (amount, rest, found[1]), second, analyte, called):
+        raise Disagreement(f"{text!r} are two values")
+    return value
+
+
+def _names_unit(text: str, analyte: Analyte) -> bool:
+    if analyte.unit == "Cel":
+        return DEGREES.fullmatch(_unit(text)) is not None
+    return _unit(text) in {_unit(name) for name in (analyte.unit, *analyte.units)}
+
+
+def _alike(value: float, first: tuple[float, str, str], second: re.Match[str], analyte: Analyte, called: str) -> bool:
+    """Whether a value is the one that stands behind it in another unit, to the last place of either."""
+    amount, rest, digits = first
+    slack = ROUNDING * abs(value) if analyte.units else 0.0
+    slack += abs(scaled(amount + _place(digits), rest, analyte, called) - value)
+    again = amount_of(second)
+    try:
+        other = scaled(again, second[2], analyte, called)
+        slack += abs(scaled(again + _place(second[1]), second[2], analyte, called) - other)
+    except Unreadable:
+        return True
+    return abs(other - value) <= slack
+
+
+def _place(digits: str) -> float:
+    """What the last place of a number is worth: 0.1 of "38.3"."""
+    places = re.search(r"(?:\.|,(?!\d{3}$))(\d+)$", digits)
+    return 10.0 ** -len(places[1]) if places is not None else 1.0
 
 
 def amount_of(found: re.Match[str]) -> float:
@@ -113,7 +164,7 @@ def amount_of(found: re.Match[str]) -> float:
 
 
 def _unit(text: str) -> str:
-    return re.sub(r"[\s*^\[\]]", "", text.translate(TRANSLATION).casefold().replace("per", "/"))
+    return re.sub(r"[\s*^\[\]]", "", text.translate(TRANSLATION).casefold().replace("percent", "%").replace("per", "/"))
 
 
 def scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
@@ -135,7 +186,7 @@ def scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
         unit = ""
     low, high = analyte.limits
     if analyte.unit == "Cel":
-        hot = unit.endswith("f") or (not unit and amount > high)
+        hot = unit.endswith(("f", "fahrenheit")) or (not unit and amount > high)
         return (amount - 32) / 1.8 if hot else amount
     if analyte.unit == "%" and unit in ("", "%"):
         share = not unit and 0 < amount <= 1 and low >= 1

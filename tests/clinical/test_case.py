@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from azr_gym.clinical import prompts
 from azr_gym.clinical.case import Trouble, closed, parse_case
 from azr_gym.clinical.library import knowledge
-from azr_gym.clinical.values import UnknownUnit, Unreadable, number_of
+from azr_gym.clinical.plausible import contradiction, remarks
+from azr_gym.clinical.values import Disagreement, UnknownUnit, Unreadable, number_of
 from azr_gym.roles import PromptStyle
 
 SEED = """Here is a case for you:
@@ -80,6 +81,34 @@ def test_a_unit_that_does_not_say_how_much_it_is_is_unknown(called: str, text: o
         number_of(text, knowledge().analytes[name], called)
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("38.3 C (100.9 F)", "temperature", 38.3), ("38 C (101 F)", "temperature", 38.0), ("101 fahrenheit", "temperature", 38.333),
+        ("100.9 F / 38.3 C", "temperature", 38.278), ("38.3 (100.9 F)", "temperature", 38.3), ("38.3 C (96.0 F yesterday)", "temperature", 38.3),
+        ("100 mg/dL (5.6 mmol/L)", "glucose", 100.0), ("1.7 mg/dL, 150 umol/L", "creatinine", 1.7), ("8.0 x10^9/L (8,000/uL)", "leukocytes", 8.0),
+        ("1.7 mg/dL (0.7 mg/dL)", "creatinine", 1.7), ("1.7 mg/dL (reference 53-106 umol/L)", "creatinine", 1.7),
+    ],
+)  # fmt: skip
+def test_a_value_may_be_given_in_two_units(text: str, name: str, wanted: float) -> None:
+    assert number_of(text, knowledge().analytes[name]) == pytest.approx(wanted, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("38.3 C (96.0 F)", "temperature"), ("38.3 (96.0 F)", "temperature"), ("96.0 F / 38.3 C", "temperature"), ("38.3 C (100.2 F)", "temperature"),
+        ("100 mg/dL (7.0 mmol/L)", "glucose"), ("8.0 x10^9/L (12,000/uL)", "leukocytes"),
+    ],
+)  # fmt: skip
+def test_two_units_that_disagree_are_a_contradiction(text: str, name: str) -> None:
+    with pytest.raises(Disagreement):
+        number_of(text, knowledge().analytes[name])
+    found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": {name: text}}))
+    assert (found.trouble, name in found.facts) == (Trouble.CONTRADICTION, False)
+    assert "two values" in found.reason
+
+
 @pytest.mark.parametrize("text", ["", "?", "unknown", "not specified", "pending", "N/A"])
 def test_what_is_not_known_stays_so(text: str) -> None:
     assert number_of(text, knowledge().analytes["tsh"]) is None
@@ -120,6 +149,98 @@ def test_what_is_no_patient_is_told_why(text: str, trouble: Trouble) -> None:
 def test_findings_in_words(text: str, wanted: dict[str, float]) -> None:
     found = parse_case(json.dumps({"age": 50, "sex": "M", "complaint": text}))
     assert {name: found.facts.get(name) for name in wanted} == wanted
+
+
+DIPSTICK = {
+    "urine ketones": "urine_ketones_positive", "ketonuria": "urine_ketones_positive", "urine protein": "urine_protein_positive", "proteinuria": "urine_protein_positive",
+    "leukocyte esterase": "urine_leukocytes_positive", "nitrites": "urine_nitrite_positive", "urine blood": "urine_blood_positive",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "grade", ["trace", "Trace (5)", "1+", "2+", "3 +", "4+", "+4", "+", "++", "+++ (large)", "moderate", "+ve"]
+)
+@pytest.mark.parametrize("called", DIPSTICK)
+def test_a_grade_of_a_dipstick_says_that_it_is_there(called: str, grade: str) -> None:
+    for labs in ({called: grade}, [f"{called} {grade}"], [f"{called}: {grade}"], [{"name": called, "value": grade}]):
+        found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": labs}))
+        assert (found.facts.get(DIPSTICK[called]), found.notes, found.trouble) == (1.0, (), None), labs
+
+
+@pytest.mark.parametrize(("called", "value"), [("urine ketones", "negative"), ("urine protein", "none"), ("urine ketones", "5+"), ("chest pain", "4+"), ("nitrites", "-")])  # fmt: skip
+def test_what_is_no_grade_does_not(called: str, value: str) -> None:
+    found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": {called: value}}))
+    assert 1.0 not in {found.facts.get(name) for name in ("urine_ketones_positive", "urine_protein_positive", "chest_pain", "urine_nitrite_positive")}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labs", "wanted"),
+    [
+        ({"neutrophils": "80 %"}, {"neutrophil_percent": 80.0}), ({"neutrophils (%)": 80}, {"neutrophil_percent": 80.0}), ({"lymphocytes %": 15}, {"lymphocyte_percent": 15.0}),
+        ({"% eosinophils": 4}, {"eosinophil_percent": 4.0}), (["Neutrophils 80%", "Lymphocytes %: 15"], {"neutrophil_percent": 80.0, "lymphocyte_percent": 15.0}),
+        ({"neutrophils": {"value": 80, "unit": "%"}}, {"neutrophil_percent": 80.0}), ({"neutrophils": "80 percent"}, {"neutrophil_percent": 80.0}),
+        ({"neutrophils": "6.4 x10^9/L (80 %)"}, {"neutrophils": 6.4}), ({"neutrophils": 6.4}, {"neutrophils": 6.4}), ({"lymphocytes": 15}, {"lymphocyte_percent": 15.0}),
+    ],
+)  # fmt: skip
+def test_a_differential_in_per_cent(labs: object, wanted: dict[str, float]) -> None:
+    found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": labs}))
+    assert found.trouble is None, found.reason
+    assert {name: value for name, value in found.facts.items() if name in knowledge().analytes} == wanted
+
+
+def test_a_differential_over_a_hundred_can_not_be() -> None:
+    reason = "the differential count adds up to more than 100%"
+    found = parse_case('{"age": 50, "sex": "M", "labs": {"neutrophils": "80 %", "lymphocytes %": "30"}}')
+    assert contradiction(found.facts, knowledge()) == reason
+    found = parse_case('{"age": 50, "sex": "M", "labs": {"neutrophils": "80 %", "lymphs %": 15, "% eosinophils": 10}}')
+    assert [one.reason for one in remarks(found.facts, knowledge())] == [reason]
+
+
+SALTS = {"Na": 140, "Cl": 104, "HCO3": 24}
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees"),
+    [
+        ({**SALTS, "anion gap": 12}, True), ({**SALTS, "AG": "16 mEq/L"}, True), ({**SALTS, "anion gap": 30}, False), ({**SALTS, "anion gap (mmol/L)": 8}, False),
+        ({"BP": "120/80", "MAP": "93 mmHg"}, True), ({"BP": "120/80", "MAP": 60}, False), ({"MAP": "12.4 kPa", "BP": "120/80"}, True), ({"BMI": 22.9, "weight": "70 kg", "height": "175 cm"}, True),
+        ({"BMI": "31 kg/m2", "weight": "70 kg", "height": "175 cm"}, False), ({"Na": 140, "Cl": 104, "anion gap": 30}, True), ({"BMI": 31, "weight": "70 kg"}, True), ({"MAP": "normal", "BP": "120/80"}, True),
+        ({"MAP": "high", "BP": "120/80"}, True),
+    ],
+)  # fmt: skip
+def test_what_a_computed_number_is_said_to_be_must_follow(said: dict[str, object], agrees: bool) -> None:
+    found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": said}))
+    assert found.trouble is (None if agrees else Trouble.CONTRADICTION)
+    assert agrees or "is said to be" in found.reason
+    assert not {"anion_gap", "map", "bmi"} & set(found.facts)
+
+
+def test_a_computed_number_may_stand_in_a_line() -> None:
+    lines = ["Na 140", "Cl 104", "HCO3 24", "anion gap 30"]
+    assert parse_case(json.dumps({"age": 50, "sex": "M", "labs": lines})).trouble is Trouble.CONTRADICTION
+    assert parse_case("50 M\nsodium 140, chloride 104, bicarbonate 24\nanion_gap 30").trouble is Trouble.CONTRADICTION
+
+
+GAS = {"pH": 7.0, "pCO2": 40, "HCO3": 24}
+
+
+@pytest.mark.parametrize(
+    ("said", "agrees"),
+    [
+        ({"labs": GAS}, False), ({"abg": GAS}, False), ({"labs": {**GAS, "HCO3": 10}}, True), ({"labs": {**GAS, "HCO3": 15}}, True), ({"labs": {"pH": 7.0, "HCO3": 24}}, True),
+        ({"symptoms": ["no fever"], "temperature": 39.0}, False), ({"symptoms": ["afebrile"], "temperature": "38.3 C"}, False), ({"general": "afebrile, tired", "temperature": 37.9}, True),
+        ({"symptoms": ["fever"], "temperature": 39.0}, True), ({"symptoms": ["no fever"]}, True), ({"temperature": 39.0}, True),
+    ],
+)  # fmt: skip
+def test_facts_that_contradict_each_other_are_refused(said: dict[str, object], agrees: bool) -> None:
+    found = parse_case(json.dumps({"age": 50, "sex": "M", **said}))
+    assert found.trouble is None, found.reason
+    assert bool(contradiction(found.facts, knowledge())) is not agrees
+
+
+def test_afebrile_is_without_fever() -> None:
+    assert parse_case('{"age": 50, "sex": "M", "signs": ["afebrile"]}').facts["fever"] == 0.0
+    assert parse_case('{"age": 50, "sex": "M", "signs": {"afebrile": true}}').facts["fever"] == 0.0
 
 
 @pytest.mark.parametrize("there", [True, False])
