@@ -50,13 +50,48 @@ class ClinicalCaseEnv(TaskEnv):
         age >= 65 or lactate > 2 * uln(lactate)
         at_least(2, fever, heart_rate > 90, leukocytes > 12)
 
-    It may use any name that the knowledge has, and must settle all five hidden patients as the hidden rule does; the
-    share that it does is in `info["correctness"]`.
+    It may use any name that the knowledge has, and must settle all five hidden patients as the hidden rule does.
 
     A mode may be a tuple, to mix. A *proposer* (`role="propose"`) writes a patient as JSON, or in the compact
     notation, with a question of its own under `"prompt"` if it likes; the label is the engine's answer, not what it
     claims. For induction it is given a rule, of a task or a diagnosis of the pool where there is one
     (`reset(options={"rule": text})` gives another), and writes ten patients and a `"message"`, a hint in words.
+
+    ## Spaces
+
+    Observation and action are text: `azr_gym.spaces.Prompt`, at most 65,536 characters. After the last step the
+    observation is "". An episode is one task and one step; a work-up, or `max_attempts`, makes it more.
+
+    - **Solve.** The answer may stand in `<answer>` tags, in a fenced block, or bare; thoughts in `<think>` tags are
+      passed over. It is one condition (deduction), what is to be added to the patient, as JSON or in the compact
+      notation (abduction), a rule (induction), or an action of a work-up. Two conditions, rules or actions that differ
+      are malformed.
+    - **Propose.** A patient, or for induction ten and a message: likewise in tags, in a fence, or bare.
+
+    | `info` of | key | type | |
+    |---|---|---|---|
+    | `reset`, `step` | `role`, `mode`, `target` | str | `target` is "diagnosis" |
+    | solve | `task_id` | str | made of what is shown |
+    | deduction, abduction | `facts` | tuple of (str, float) | shown of the patient; a finding is 1 or 0 |
+    | abduction | `condition` | str | id of the given diagnosis |
+    | induction | `shown` | tuple of (facts, bool) | five patients with their labels |
+    | induction | `message` | str | the proposer's hint, or "" |
+    | work-up | `facts` | tuple of (str, float) | known so far |
+    | work-up | `orders` | tuple of str | ids of panels, "" for what there is not |
+    | work-up | `spent` | float | their cost |
+    | `step` | `outcome` | str | see below |
+    | | `reason` | str | a sentence |
+    | | `attempt` | int | answers so far |
+    | solve | `correctness` | float | 0 to 1, see the rewards |
+    | propose | `refusal` | `Refusal` (a str) or None | why it is no task |
+    | propose | `task` | `CaseTask`, `InductionTask` or None | with one also its `task_id` |
+    | propose | `metrics` | dict of str: float | of a task, see below |
+    | with a `solver` | `rollouts` | tuple of `Rollout` | each `prompt`, `reply`, `verdict`, `reward` |
+    | with a `solver` | `solve_rate`, `learnability` | float | 0 to 1 |
+
+    `outcome` is of a solver "correct", "wrong" or "malformed", in a work-up also "open" and "unanswered"; of a proposer
+    "accepted", "refused" or "malformed". `metrics` has `facts`, how many the patient has or the rule looks at, and
+    `novelty`, the share of the task's features that the pool lacks. A solver's `info` never has the answer key.
 
     ## Work-up
 
@@ -80,10 +115,10 @@ class ClinicalCaseEnv(TaskEnv):
     ## The engine
 
     Conditions with ICD-10-CM codes, rules with a source and the page where each threshold was read, analytes with units
-    and reference intervals, findings and scores stand in `knowledge/*.toml`, one file an organ system; `python -m
-    azr_gym.clinical.review` prints them with the share of drawn patients who really get each diagnosis. All rules are
-    judged three-valued: what is unknown is not false. Exactly one of `diagnosis`, `no_diagnosis`, `insufficient`,
-    `ambiguous`, `implausible` comes out, with a proof:
+    and reference intervals, findings and scores stand in `knowledge/*.toml`, one file an organ system, and all sources
+    in [knowledge/SOURCES.md](knowledge/SOURCES.md); `python -m azr_gym.clinical.review` prints them with the share of
+    drawn patients who really get each diagnosis. All rules are judged three-valued: what is unknown is not false.
+    Exactly one of `diagnosis`, `no_diagnosis`, `insufficient`, `ambiguous`, `implausible` comes out, with a proof:
 
     ```python
     from azr_gym.clinical import diagnose, explain, parse_case
@@ -93,8 +128,7 @@ class ClinicalCaseEnv(TaskEnv):
     ```
 
     An answer may be any name of the condition, an abbreviation or its ICD-10-CM code. "Not X", "X or Y", "rule out X"
-    are no answers. `credit="hierarchical"` writes 0.5 into `info["correctness"]` for a more general name; the reward
-    is for the diagnosis alone.
+    are no answers.
 
     ## What can not become a task
 
@@ -106,6 +140,22 @@ class ClinicalCaseEnv(TaskEnv):
     `repeated_patient`, `undecided` (whether a patient meets the rule), `one_label` (a half is all true or all false),
     `too_long`, `forbidden` (control characters), `message_contains_rule` (a test as it is written there, or all its
     facts and numbers).
+
+    ## Rewards
+
+    | `reward` | solve: correct / wrong / malformed | propose: a task / refused / malformed |
+    |---|---|---|
+    | `"binary"` | 1 / 0 / 0 | learnability / 0 / 0 |
+    | `"azr"` | 1 / -0.5 / -1 | learnability / -0.5 / -1 (arXiv 2505.03335, eq. 6) |
+    | `"azr_code"` | as `"azr"` | as `"azr"`, but -0.5 where the solve rate is 0 or 1, as the paper's code does |
+    | `"lambda"` | 1 / 0 / 0 | `reward_weight` times learnability / 0 / 0 |
+
+    Learnability is 0 where every or no attempt of the `solver` is right, else `1 - p` of the solve rate p (eq. 4), or
+    `learnability="4p(1-p)"`; without a `solver` a task counts as 1. A work-up's costs are added, see there.
+
+    An answer is right or it is not: shares stand in `info["correctness"]` alone. Of a rule that is the share of the
+    hidden patients whom it labels right; of a diagnosis 1 or 0, and with `credit="hierarchical"` 0.5 for a more general
+    name, such as "acute myocardial infarction" for an NSTEMI.
 
     ## Levels and splits
 
@@ -140,9 +190,9 @@ class ClinicalCaseEnv(TaskEnv):
     | name | default | |
     |---|---|---|
     | `role`, `mode`, `pool`, `split`, `reward`, `solver`, ... | | as `CodeTriplet-v0` |
-    | `credit` | `"exact"` | or `"hierarchical"` |
+    | `credit` | `"exact"` | or `"hierarchical"`, see the rewards |
     | `conditions` | `()` | ids of the conditions that generated patients have; none named: all |
-    | `level` | `None` | of generated patients, or a tuple to mix; see below |
+    | `level` | `None` | of generated patients, or a tuple to mix; see above |
     | `workup` | `None` | or `"sequential"`, and then: |
     | `budget`, `max_steps` | 60, 20 | cost and number of orders |
     | `cost_weight`, `critical_miss` | 1, 0.5 | see the work-up's rewards |

@@ -64,7 +64,9 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     ```
 
     Somebody comes with a complaint; complaint, age, sex and vital signs are known. Each order reveals the facts of one
-    panel. The right answer is what the rules engine says of the whole patient, whether or not it was looked for.
+    panel. The right answer is what the rules engine says of the whole patient, whether or not it was looked for. Rules
+    and reference intervals are those of `ClinicalCase-v0`; [SOURCES.md](knowledge/SOURCES.md) lists
+    where they are from.
 
     ## Observation
 
