@@ -78,6 +78,10 @@ class Ward:
         self._female_N = np.zeros(beds, np.int64)
         self._urgent_N = np.zeros(beds, np.bool_)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy asks for the bank itself: a process has it once."""
+        return {name: value for name, value in self.__dict__.items() if name != "bank"}
+
     @functools.cached_property
     def bank(self) -> Bank:
         """Everybody who may come."""
@@ -221,4 +225,4 @@ def ward(
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise BadArgument(f"{name} must be an int of at least {least}, not {number!r}")
     terms = Terms(budget, max_steps, cost_weight, critical_miss)
-    return Ward(layout(complaint), lambda: bank(complaint, side, patients, bank_seed), beds, terms)
+    return Ward(layout(complaint), functools.partial(bank, complaint, side, patients, bank_seed), beds, terms)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +105,22 @@ def test_who_comes_next_hangs_on_the_seed_alone_and_not_on_what_was_done() -> No
     for action in (0, 1, 2, busy.oracle()):
         busy.step(action)
     assert data_equivalence(idle.reset()[0], busy.reset()[0])
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deep", "pickle"])
+def test_a_copy_in_mid_episode_goes_on_alike_and_apart(copied: Any) -> None:
+    env: Any
+    for env, orders in ((make(), 0), (make_vec(3), np.zeros(3, np.int64))):
+        env.reset(seed=3)
+        env.step(orders)
+        twin, kept = copied(env), copied(env)
+        assert data_equivalence(env.step(env.oracle()), twin.step(twin.oracle()))
+        for _ in range(300):  # more than are drawn ahead
+            here, there = env.reset(), twin.reset()
+        assert data_equivalence(here, there)
+        twin.reset(seed=3)
+        twin.step(orders)
+        assert data_equivalence(kept.step(kept.oracle()), twin.step(twin.oracle()))  # what the others did is not seen
 
 
 # --- what is told, and when -----------------------------------------------------------------------------------------
