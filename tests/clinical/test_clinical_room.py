@@ -11,13 +11,13 @@ import pytest
 
 import azr_gym  # noqa: F401
 from azr_gym import BadArgument, BadTask, Reply, TaskPool
-from azr_gym.clinical import CaseTask, Mode, Refusal
+from azr_gym.clinical import CaseTask, Mode, Refusal, diagnose, parse_case, prompts
 from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import Difficulty, Generator
 from azr_gym.clinical.library import knowledge
 from azr_gym.clinical.propose import held_out
 from azr_gym.clinical.room import ClinicalRoom
-from azr_gym.roles import Split
+from azr_gym.roles import PromptStyle, Split
 from azr_gym.testing import check_task_env
 
 ROLES, STYLES = ("solve", "propose"), ("full", "compact")
@@ -66,6 +66,7 @@ def test_a_case_becomes_a_task_whose_oracle_solves_it() -> None:
         ({**CHEST, "labs": {"Troponin I": "0.8 bananas"}}, Refusal.UNKNOWN_UNIT), ({**CHEST, "labs": {"Troponin I": "9000 ng/mL"}}, Refusal.IMPLAUSIBLE),
         ({"age": 30, "sex": "F"}, Refusal.NO_DIAGNOSIS), ({"age": 60, "sex": "M", "symptoms": ["chest pain"]}, Refusal.INSUFFICIENT),
         ({**CHEST, "prompt": "Is this an NSTEMI?"}, Refusal.LEAKS_DIAGNOSIS), ({**CHEST, "symptoms": ["chest pain", "no chest pain"]}, Refusal.CONTRADICTION),
+        ({"age": 50, "sex": "M", "labs": {"magnesium": "1.0 mg/dL", "potassium": "2.2 mmol/L"}}, Refusal.AMBIGUOUS),
     ],
 )  # fmt: skip
 def test_what_is_no_task_is_refused_with_a_reason(case: Any, refusal: Refusal) -> None:
@@ -73,6 +74,29 @@ def test_what_is_no_task_is_refused_with_a_reason(case: Any, refusal: Refusal) -
     assert info["refusal"] is refusal
     assert info["reason"]
     assert info["task"] is None
+
+
+@pytest.mark.parametrize("text", ["NSTEMI", "<answer>non-ST elevation myocardial infarction</answer>", "I21.4"])
+def test_the_patient_with_an_nstemi_has_that_and_no_unstable_angina(text: str) -> None:
+    facts = parse_case(json.dumps(CHEST)).facts
+    task = CaseTask(Mode.DEDUCTION, tuple(facts.items()), str(diagnose(facts).condition))
+    env = gym.make("ClinicalCase-v0")
+    for said, worth, outcome in (("unstable angina", 0.0, "wrong"), (text, 1.0, "correct")):
+        env.reset(options={"task": task})
+        _, reward, terminated, _, info = env.step(said)
+        assert (reward, terminated, info["outcome"], info["correctness"]) == (worth, True, outcome, worth)
+
+
+@pytest.mark.parametrize("style", PromptStyle)
+def test_a_patient_of_the_test_split_is_refused_to_proposers(style: PromptStyle) -> None:
+    for split, refusal in (("test", Refusal.HELD_OUT), ("train", None)):
+        env: Any = gym.make("ClinicalCase-v0", split=split)
+        for seed in range(3):
+            env.reset(seed=seed)
+            task = env.unwrapped.episode.task
+            info = step(prompts.patient(knowledge(), task.whole, style), prompt_style=style)
+            assert info["refusal"] is refusal, info["reason"]
+            assert info["task"] == (None if refusal else task)
 
 
 def test_a_patient_that_the_pool_holds_is_a_duplicate() -> None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azr_gym.clinical import scores
@@ -439,12 +439,15 @@ RISING = {
     "heart_score": "age troponin_i", "timi_ua_nstemi": "age troponin_i", "ranson_admission": "age ldh ast glucose",
     "alvarado": "temperature leukocytes", "burch_wartofsky": "temperature heart_rate", "bisap": "bun age",
     "ra_2010": "small_joints large_joints crp anti_ccp", "calculated_osmolality": "sodium glucose bun",
+    "qsofa": "respiratory_rate", "sirs": "heart_rate respiratory_rate band_percent", "wells_pe": "heart_rate",
+    "centor_mcisaac": "temperature",
 }  # fmt: skip
 FALLING = {
     "sofa": "platelets gcs systolic_bp pao2", "child_pugh": "albumin", "isth_dic": "platelets fibrinogen",
     "glasgow_blatchford": "haemoglobin systolic_bp", "news2": "spo2", "perc": "spo2", "plasmic": "platelets mcv inr",
     "egfr_ckdepi_2021": "creatinine age", "kdigo_aki_stage": "baseline_creatinine urine_output_ml_kg_h",
     "curb65": "systolic_bp diastolic_bp", "psi": "ph sodium haematocrit", "sle_2019": "leukocytes complement_c3",
+    "qsofa": "systolic_bp gcs", "sirs": "paco2", "centor_mcisaac": "age",
 }  # fmt: skip
 
 
@@ -465,6 +468,26 @@ def test_monotonous(name: str, data: st.DataObject) -> None:
             after = compute(name, later, KNOWN).value
             assert after is not None
             assert sign * after >= sign * before
+
+
+# A finding that is there only raises a score; these only lower it.
+LOWERING = {
+    "wells_dvt": "dvt_alternative_likely", "centor_mcisaac": "cough", "plasmic": "cancer_active transplant_history",
+}  # fmt: skip
+FOUND = {name: [fact for fact in looks_at(name, KNOWN) if fact in KNOWN.findings] for name in KNOWN.scores}
+
+
+@pytest.mark.parametrize("name", [name for name, findings in FOUND.items() if findings])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_finding_changes_a_score_one_way(name: str, data: st.DataObject) -> None:
+    patient = data.draw(patients(name))
+    finding = data.draw(st.sampled_from(FOUND[name]))
+    before = compute(name, patient, KNOWN).value
+    after = compute(name, closed(patient | {finding: 1.0}, KNOWN), KNOWN).value
+    assert before is not None
+    assert after is not None
+    assert after <= before if finding in LOWERING.get(name, "").split() else after >= before
 
 
 def optional(name: str) -> set[str]:

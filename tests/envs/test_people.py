@@ -50,6 +50,19 @@ def test_a_person_proposes() -> None:
     assert "f(3) == [3, 3]" in done.stdout
 
 
+def test_a_person_diagnoses_a_patient() -> None:
+    game = ("ClinicalCase-v0", "--episodes", "1", "--seed", "3")
+    done = play("?\nnonsense\n\n", *game)
+    assert done.returncode == 0, done.stderr
+    for words in ("Patient:", "malformed", "reward 0", "0 in 1 episodes"):
+        assert words in done.stdout
+    shown = done.stdout[: done.stdout.index("malformed")]
+    answer = shown[shown.rindex("<answer>") : shown.rindex("</answer>")] + "</answer>"
+    done = play(f"{answer}\n\n", *game)
+    assert "correct" in done.stdout
+    assert "1 in 1 episodes" in done.stdout
+
+
 def test_the_end_of_the_input_ends_the_game() -> None:
     done = play("", "CodeTriplet-v0")
     assert done.returncode == 0
