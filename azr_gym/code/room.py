@@ -90,9 +90,9 @@ class CodeRoom(Room[CodeTask]):
         return runner
 
     def share(self) -> CodeRoom:
-        """The same with a box that runs one program at a time: side by side are the processes."""
+        """The same with a box of two slots: one program is sent while another runs."""
         room = copy.copy(self)
-        room.slots = 1
+        room.slots = 2
         return room
 
     def close(self) -> None:

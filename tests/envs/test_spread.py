@@ -93,7 +93,7 @@ def test_a_room_is_copied_with_what_it_has_of_its_own() -> None:
         pass
 
     made = Mine(3, 4, "jail").share()
-    assert (type(made), made.levels, made.n_pairs, made.slots) == (Mine, (3,), 4, 1)
+    assert (type(made), made.levels, made.n_pairs, made.slots) == (Mine, (3,), 4, 2)
     assert CodeRoom().slots is None
 
 
