@@ -289,6 +289,8 @@ class Reader:
         except UnknownUnit as error:
             if share is not None and "percent" in plain(str(value)):
                 self.measured(share.id, value, called)
+            elif plain(called) in self.known.names["derived"]:  # lymphocytes, which are read in per cent, as a count
+                self.claimed(self.known.derived[self.known.names["derived"][plain(called)]], value)
             else:
                 self.unreadable(analyte.name, error, Trouble.UNKNOWN_UNIT)
         except Unreadable as error:

@@ -188,6 +188,12 @@ def test_a_differential_in_per_cent(labs: object, wanted: dict[str, float]) -> N
     assert {name: value for name, value in found.facts.items() if name in knowledge().analytes} == wanted
 
 
+@pytest.mark.parametrize("count", ["2.0 x10^9/L", "2000/uL"])
+def test_a_count_of_cells_that_are_read_in_per_cent_is_left_aside(count: str) -> None:
+    found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": {"lymphocytes": count}}))
+    assert (found.trouble, "lymphocyte_percent" in found.facts, len(found.notes)) == (None, False, 1)
+
+
 def test_a_differential_over_a_hundred_can_not_be() -> None:
     reason = "the differential count adds up to more than 100%"
     found = parse_case('{"age": 50, "sex": "M", "labs": {"neutrophils": "80 %", "lymphocytes %": "30"}}')
