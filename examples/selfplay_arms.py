@@ -118,7 +118,7 @@ def differences(runs: list[dict[str, Any]], arms: list[str], split: str, mode: s
 
     titles = [title for _, _, title in SCORES]
     shown = Table("arm", "seeds", *titles, title=f"{split}, {mode}: gained more than {against!r}, same seeds (95 %)")
-    for arm in arms:
+    for arm in (one for one in arms if one != against):
         cells, seeds = [], set[int]()
         for temperature, name, _ in SCORES:
             mine, its = (gains(runs, one, split, temperature, name, mode) for one in (arm, against))
@@ -126,7 +126,7 @@ def differences(runs: list[dict[str, Any]], arms: list[str], split: str, mode: s
             more = [100 * (mine[seed][1] - its[seed][1]) for seed in sorted(seeds)]
             low, high = bootstrap(more) if more else (0.0, 0.0)
             cells.append(f"{statistics.fmean(more):+.1f} ({low:+.1f} to {high:+.1f})" if more else "")
-        if arm != against and seeds:
+        if seeds:
             shown.add_row(arm, str(len(seeds)), *cells)
     return shown
 

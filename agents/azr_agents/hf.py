@@ -160,12 +160,11 @@ class HFAgent:
 
     def reply_apart(self, prompts: Sequence[str], seed: int) -> list[TokenReply]:
         """Sample a reply to each prompt; a prompt that stands there k times gets what `reply` gives with `n` = k."""
-        counts, turns = Counter(prompts), Counter[str]()
-        chances = {prompt: _chances(prompt, n, seed, self.max_new_tokens) for prompt, n in counts.items()}
-        places = []
+        counts, places = Counter[str](), list[int]()
         for prompt in prompts:
-            places.append(turns[prompt])
-            turns[prompt] += 1
+            places.append(counts[prompt])
+            counts[prompt] += 1
+        chances = {prompt: _chances(prompt, n, seed, self.max_new_tokens) for prompt, n in counts.items()}
         groups = self._reply(prompts, 1, lambda index: chances[prompts[index]][places[index], None])
         return [reply for [reply] in groups]
 

@@ -234,7 +234,8 @@ def _make(
 ) -> BatchTaskEnv:
     options: dict[str, Any] = {"role": role, "reward": config.reward, "prompt_style": config.prompt_style}
     options |= {"learnability": config.learnability, "reward_weight": config.reward_weight}
-    options |= {"processes": config.env_processes} | ({} if mode is None else {"mode": mode})
+    options |= {"processes": config.env_processes}
+    options |= {} if mode is None else {"mode": mode}
     options |= {} if pool is None else {"pool": pool}
     if role == Role.PROPOSE:
         options["n_references"] = config.n_references

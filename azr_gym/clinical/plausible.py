@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,26 +29,30 @@ class Remark:
 
 def remarks(facts: Mapping[str, float], known: Library) -> list[Remark]:
     """What is to be said of one patient; what is rejected first."""
-    columns = known.columns({name: np.array([value], np.float64) for name, value in facts.items()}, 1)
-    found = [Remark(level, reason) for level, reason, there in _found(columns, known) if there]
+    found = [Remark(level, reason) for level, reason, there in _found(_alone(facts, known), known, [*Level]) if there]
     return sorted(found, key=lambda one: [*Level].index(one.level))
 
 
 def contradiction(facts: Mapping[str, float], known: Library) -> str:
     """What contradicts itself in a patient whom somebody proposes, beside what can not be at all; "" for nothing."""
-    columns = known.columns({name: np.array([value], np.float64) for name, value in facts.items()}, 1)
-    refused = ((one.reason, criterion) for one, criterion in known.implausible if one.level is Level.REFUSE)
-    return next((reason for reason, criterion in refused if criterion.sets(columns).yes), "")
+    found = _found(_alone(facts, known), known, [Level.REFUSE])
+    return next((reason for _, reason, there in found if there), "")
 
 
 def rejected(columns: Columns, known: Library) -> Bools:
     """Which patients of a batch can not be."""
-    bad = (who for level, _, who in _found(columns, known) if level is Level.REJECT)
+    bad = (who for _, _, who in _found(columns, known, [Level.REJECT]))
     return columns.mask(functools.reduce(operator.or_, bad, 0))
 
 
-def _found(columns: Columns, known: Library) -> Iterator[tuple[Level, str, Patients]]:
-    for name, values_N in columns.facts.items():
+def _alone(facts: Mapping[str, float], known: Library) -> Columns:
+    """A batch of one patient."""
+    return known.columns({name: np.array([value], np.float64) for name, value in facts.items()}, 1)
+
+
+def _found(columns: Columns, known: Library, levels: Collection[Level]) -> Iterator[tuple[Level, str, Patients]]:
+    """What is to be said at these levels, and of whom. Limits, and what is not of a sex or age, are rejected."""
+    for name, values_N in columns.facts.items() if Level.REJECT in levels else ():
         if name in known.analytes or name in BODY_LIMITS:
             low, high = known.analytes[name].limits if name in known.analytes else BODY_LIMITS[name]
             yield (
@@ -59,7 +63,8 @@ def _found(columns: Columns, known: Library) -> Iterator[tuple[Level, str, Patie
         elif name in known.findings:
             yield from _belongs(columns, known, name)
     for one, criterion in known.implausible:
-        yield one.level, one.reason, criterion.sets(columns).yes
+        if one.level in levels:
+            yield one.level, one.reason, criterion.sets(columns).yes
 
 
 def _belongs(columns: Columns, known: Library, name: str) -> Iterator[tuple[Level, str, Patients]]:

@@ -182,9 +182,8 @@ def scaled(amount: float, rest: str, analyte: Analyte, called: str) -> float:
     written = re.split(r"[(;]|\s\[|^\[|\s(?:and|on|at|with)\s", bare)[0].strip(" .,+")
     factors = {_unit(name): factor for name, factor in analyte.units.items()}
     unit = _unit(written)
-    if (
-        unit not in factors and "/" not in unit and plain(written) in REMARKS
-    ):  # "L" is a litre where that is a unit, else it says "low"
+    # "L" is a litre where that is a unit, else it says "low".
+    if unit not in factors and "/" not in unit and plain(written) in REMARKS:
         unit = ""
     low, high = analyte.limits
     if analyte.unit == "Cel":
