@@ -1,8 +1,8 @@
 """The knowledge files together: read, bound to each other, checked and frozen. Judges nobody.
 
-Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `measured`, `derived`, `score`,
-`implausible`, `condition`, `panel` and `complaint`; a condition holds its rules. What one file defines, every other may
-use. A mistake is one error that names the file, the record, the key and the reason.
+Every `knowledge/*.toml` may hold any of the tables `source`, `analyte`, `finding`, `measured`, `item`, `derived`,
+`score`, `implausible`, `condition`, `panel` and `complaint`; a condition holds its rules. What one file defines, every
+other may use. A mistake is one error that names the file, the record, the key and the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
@@ -48,6 +48,7 @@ from azr_gym.clinical.records import (
     Derived,
     Finding,
     Implausible,
+    Item,
     Kind,
     Level,
     Measured,
@@ -61,8 +62,8 @@ from azr_gym.clinical.records import (
 
 __all__ = [
     "AGE", "BODY", "FEMALE", "MALE", "PERSON", "PREGNANT", "TIERS", "Analyte", "BadKnowledge", "Certainty", "Check",
-    "Condition", "Derived", "Finding", "Implausible", "Kind", "Level", "Library", "Measured", "Range", "Reading",
-    "Rule", "Score", "Sex", "Source", "knowledge", "mentioned", "most_words", "plain", "read",
+    "Condition", "Derived", "Finding", "Implausible", "Item", "Kind", "Level", "Library", "Measured", "Range",
+    "Reading", "Rule", "Score", "Sex", "Source", "knowledge", "mentioned", "most_words", "plain", "read",
 ]  # fmt: skip
 
 
@@ -94,6 +95,7 @@ class Library:
     sources: Mapping[str, Source]
     analytes: Mapping[str, Analyte]
     findings: Mapping[str, Finding]
+    items: Mapping[str, Item]
     derived: Mapping[str, Derived]
     scores: Mapping[str, Score]
     conditions: Mapping[str, Condition]
@@ -164,7 +166,7 @@ def _tomls(folder: Traversable) -> Iterator[Traversable]:
 
 
 KINDS: dict[str, Any] = {
-    "source": Source, "analyte": Analyte, "finding": Finding, "derived": Derived, "score": Score,
+    "source": Source, "analyte": Analyte, "finding": Finding, "item": Item, "derived": Derived, "score": Score,
     "condition": Condition, "implausible": Implausible, "panel": Panel, "complaint": Complaint, "measured": Measured,
 }  # fmt: skip
 NAMED = ("analyte", "finding", "derived", "condition", "panel", "complaint")  # what people call by more than one name
@@ -199,20 +201,21 @@ def read(found: Iterable[Traversable]) -> Library:
 
 # --- what one record says of another -------------------------------------------------------------------------------
 def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[str, str]]) -> Library:
-    findings, analytes = tables["finding"], tables["analyte"]
+    findings, analytes, items = tables["finding"], tables["analyte"], tables["item"]
     computed = {**tables["derived"], **tables["score"]}
     vocabulary = Vocabulary(
         frozenset([*findings, *PERSON]),
         frozenset([*analytes, *BODY, *computed]),
         MappingProxyType({one: (f"{one} lln", f"{one} uln") for one in analytes}),
     )
-    ids = [*findings, *PERSON, *analytes, *BODY, *computed]
+    ids = [*findings, *PERSON, *analytes, *BODY, *items, *computed]
     if twice := sorted(name for name in set(ids) if ids.count(name) > 1):
         raise BadKnowledge(f"{twice[0]}: two records of different kinds have this id")
-    formulas = {}
+    formulas, wider = {}, replace(vocabulary, numbers=vocabulary.numbers | items.keys())
     for kind in ("derived", "score"):
         for one in tables[kind].values():
-            formulas[one.id] = _read_text(formula, one.formula, vocabulary, f"{where[kind][one.id]}: formula")
+            formulas[one.id] = _read_text(formula, one.formula, wider, f"{where[kind][one.id]}: formula")
+    vocabulary = replace(vocabulary, numbers=vocabulary.numbers - _asking(formulas, items))
     _acyclic(
         {name: [one for one in made.names if one in formulas] for name, made in formulas.items()}, "formula", where
     )
@@ -253,6 +256,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         sources=tables["source"],
         analytes=analytes,
         findings=findings,
+        items=items,
         derived=tables["derived"],
         scores=tables["score"],
         conditions=conditions,
@@ -269,6 +273,14 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         complaints=tables["complaint"],
         reveals=_reveals(tables, where),
     )
+
+
+def _asking(formulas: Mapping[str, Formula], items: Iterable[str]) -> set[str]:
+    """The formulas that hang on an item."""
+    found = set(items)
+    while more := {name for name, made in formulas.items() if name not in found and made.names & found}:
+        found |= more
+    return found
 
 
 def _reading(

@@ -168,6 +168,16 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """A number that a score asks for and no patient here holds, as a change since another day: no rule looks at it."""
+
+    id: str
+    name: str
+    unit: str
+    limits: Range
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A clinical score."""
 

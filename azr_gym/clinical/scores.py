@@ -2,7 +2,8 @@
 
 `compute("curb65", facts)` takes a patient's facts. Every score and derived number is a function of its own too:
 `scores.curb65(confusion=True, bun=25, respiratory_rate=32, systolic_bp=85, diastolic_bp=50, age=70)`. What is left out
-is unknown, and makes the answer a range. `help(scores.curb65)` says what it looks at, and from where it is.
+is unknown, and makes the answer a range. `help(scores.curb65)` says what it looks at, in which units, and from where
+it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from azr_gym.clinical.plausible import BODY_LIMITS
 from azr_gym.errors import BadArgument
 
 Fact = float | bool | None
+BODY_UNITS = {"age": "years", "weight_kg": "kg", "height_cm": "cm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +129,27 @@ def _value(fact: str, value: float | bool, known: Library) -> float:
     if fact in known.findings or fact in PERSON:
         if value not in (0, 1):
             raise BadArgument(f"{fact} is a finding: it is True or False, not {value!r}")
-    elif fact not in known.analytes and fact not in BODY_LIMITS and fact not in known.formulas:
+    elif not any(fact in table for table in (known.analytes, known.items, BODY_LIMITS, known.formulas)):
         raise BadArgument(f"there is no fact {fact!r}{_like(fact, _facts(known))}")
     elif isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number) or math.isinf(value):
         raise BadArgument(f"{fact} is a number, not {value!r}")
     elif fact not in known.formulas:
-        low, high = known.analytes[fact].limits if fact in known.analytes else BODY_LIMITS[fact]
-        unit = known.analytes[fact].unit if fact in known.analytes else ""
+        low, high, unit = _limits(fact, known)
         if not low <= value <= high:
-            raise BadArgument(f"{fact} is between {low:g} and {high:g} {unit}".rstrip() + f", not {value:g}")
+            raise BadArgument(f"{fact} is between {low:g} and {high:g}{unit}, not {value:g}")
     return float(value)
 
 
+def _limits(fact: str, known: Library) -> tuple[float, float, str]:
+    """The ends of a number, and its unit as it stands behind them."""
+    if fact in BODY_LIMITS:
+        return *BODY_LIMITS[fact], f" {BODY_UNITS[fact]}"
+    one = known.analytes.get(fact) or known.items[fact]
+    return *one.limits, "" if one.unit == "1" else f" {one.unit}"
+
+
 def _facts(known: Library) -> Iterator[str]:
-    for table in (known.analytes, known.findings, known.formulas, BODY_LIMITS, PERSON):
+    for table in (known.analytes, known.items, known.findings, known.formulas, BODY_LIMITS, PERSON):
         yield from table
 
 
@@ -169,15 +178,29 @@ def _function(name: str) -> Callable[..., Scored]:
         return compute(name, facts, known)
 
     source = known.sources[one.source]
-    lines = [f"{one.name}.", "", f"Looks at: {', '.join(items)}."]
+    lines = [f"{one.name}.", "", "Looks at:", *(f"    {_described(fact, known)}" for fact in items), ""]
     if isinstance(one, Score):
         lines.append(f"From {one.range[0]:g} to {one.range[1]:g}.")
         lines += [f"From {start:g} on: {band}." for band, start in sorted(one.bands.items(), key=lambda pair: pair[1])]
     elif one.unit != "1":
         lines.append(f"In {one.unit}.")
     score.__name__ = score.__qualname__ = name
-    score.__doc__ = "\n".join([*lines, f"{source.citation} ({source.year})."])
+    lines += [f"{source.citation} ({source.year}).", "", "Raises:"]
+    score.__doc__ = "\n".join(
+        [*lines, "    BadArgument: a fact is none of these, a value can not be, or two contradict."]
+    )
     return score
+
+
+def _described(fact: str, known: Library) -> str:
+    """A fact, and which values it takes."""
+    if fact in known.formulas:
+        return f"{fact}: computed, where it is not given."
+    if fact in known.findings or fact in PERSON:
+        return f"{fact}: true or false."
+    low, high, unit = _limits(fact, known)
+    name = f" ({known.items[fact].name})" if fact in known.items else ""
+    return f"{fact}{name}: {low:g} to {high:g}{unit}."
 
 
 def __getattr__(name: str) -> Callable[..., Scored]:

@@ -29,6 +29,25 @@ id = "thirst"
 name = "thirst"
 kind = "symptom"
 
+[[item]]
+id = "sugar_rise"
+name = "Rise of sugar"
+unit = "g"
+limits = [-9, 9]
+
+[[derived]]
+id = "sugar_before"
+name = "Sugar before"
+formula = "sugar - sugar_rise"
+source = "book"
+
+[[score]]
+id = "sugar_score"
+name = "Sugar score"
+formula = "points(sugar_before > 2)"
+range = [0, 1]
+source = "book"
+
 [[measured]]
 id = "thirst"
 when = "sugar > uln(sugar)"
@@ -108,6 +127,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ("[[source]]", "[[source", "0.toml: "),
         ("presents = {", 'parents = ["sweetness"]\npresents = {', "it comes back to itself: sweetness -> sweetness"),
         ('id = "thirst"', 'id = "sugar"', "sugar: two records of different kinds"),
+        ('id = "sugar_rise"', 'id = "sugar"', "sugar: two records of different kinds"),
+        ("limits = [-9, 9]", "limits = [9, -9]", "item sugar_rise: limits: [9, -9] is no [low, high]"),
+        ("sugar_before > 2", "sugar_befor > 2", "score sugar_score: formula: "),
+        ("uln(sugar) and thirst", "uln(sugar) and sugar_rise > 1", "rule 1: when: 'sugar_rise' in "),
+        ("uln(sugar) and thirst", "uln(sugar) and sugar_before > 1", "rule 1: when: 'sugar_before' in "),
+        ("uln(sugar) and thirst", "uln(sugar) and sugar_score > 0", "rule 1: when: 'sugar_score' in "),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, wanted: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from azr_gym.clinical import scores
 from azr_gym.clinical.case import closed
-from azr_gym.clinical.library import PERSON, read
+from azr_gym.clinical.library import PERSON, PREGNANT, read
 from azr_gym.clinical.scores import Fact, Scored, compute, looks_at
 from azr_gym.errors import BadArgument
 
@@ -32,7 +32,12 @@ WELL: dict[str, float] = {
     "hs_troponin_t": 1, "d_dimer": 200, "prothrombin_time": 12, "fibrinogen": 300, "reticulocyte_percent": 1,
     "mcv": 92, "crp": 2, "esr": 5, "rheumatoid_factor": 5, "anti_ccp": 5, "complement_c3": 120, "complement_c4": 30,
     "small_joints": 0, "large_joints": 0, "urine_output_ml_kg_h": 1, "urine_output_ml_day": 1500,
-    "urine_protein_creatinine": 100,
+    "urine_protein_creatinine": 100, "chloride": 104, "bicarbonate": 24, "base_excess": 0, "potassium": 4,
+    "calcium": 9.5, "ionised_calcium": 1.2, "phosphate": 3.5, "urate": 5, "gestational_weeks": 30,
+    "fasting_glucose": 85, "glucose_2h": 110, "glucose_1h": 130, "gcs_eye": 4, "gcs_verbal": 5, "gcs_motor": 6,
+    "haematocrit_fall": 0, "bun_rise": 0, "fluid_sequestration": 0, "organ_failure_hours": 0,
+    "pancreatitis_complications": 0, "second_systolic_bp": 120, "second_diastolic_bp": 80, "hours_between_readings": 6,
+    "urine_protein_24h": 100,
 }  # fmt: skip
 NOTHING = dict.fromkeys(KNOWN.findings, 0.0)
 
@@ -50,6 +55,15 @@ F99, F100, F101, F102, F103, F104 = ((degrees - 32) / 1.8 for degrees in range(9
 TINY = 1e-6
 ANA, VENT, HALF = {"ana_positive": 1.0}, {"fio2": 50.0, "mechanical_ventilation": 1.0}, {"fio2": 50.0}
 WOMAN = {"female": 1.0, "male": 0.0}
+GAP: dict[str, float] = {
+    "sodium": 140,
+    "bicarbonate": 14,
+}  # chloride 126 - the gap; a delta ratio of a tenth of gap - 12
+ACIDOSIS, ALKALOSIS = {"bicarbonate": 12.0}, {"bicarbonate": 34.0}
+SEVERE_ALKALOSIS = {"bicarbonate": 50.0}
+LYSIS = {"phosphate": 5.0, "urate": 9.0}
+EXPECTING = WOMAN | {PREGNANT: 1.0}
+BOTH = EXPECTING | {"systolic_bp": 150.0, "second_systolic_bp": 150.0}  # of the readings are raised
 # (score, fact, one side, its points, the other side, its points, what else is changed)
 SIDES: list[tuple[str, str, float, float, float, float, dict[str, float]]] = [
     (*row, {}) if len(row) == 6 else row  # type: ignore[misc]
@@ -163,6 +177,85 @@ SIDES: list[tuple[str, str, float, float, float, float, dict[str, float]]] = [
         ("meld_3", "sodium", 137, 6, 136, 7), ("meld_3", "albumin", 3.5, 6, 3, 7),
         ("meld_na_2016", "creatinine", 1, 6, 1.1, 7), ("meld_na_2016", "inr", 1, 6, 1.1, 7),
         ("meld_na_2016", "bilirubin", 1.1, 7, 1.2, 7), ("meld_na_2016", "sodium", 120, 6, 137, 6),
+        ("meld", "creatinine", 1, 6, 1.1, 7), ("meld", "inr", 1, 6, 1.1, 7), ("meld", "bilirubin", 1.1, 7, 1.4, 8),
+        ("metabolic_acidosis_compensation", "paco2", 23.9, 0, 24, 1, ACIDOSIS),
+        ("metabolic_acidosis_compensation", "paco2", 28, 1, 28.1, 2, ACIDOSIS),
+        ("metabolic_acidosis_compensation", "bicarbonate", 12, 1, 11, 2, {"paco2": 28}),
+        ("metabolic_alkalosis_compensation", "paco2", 44.9, 0, 45, 1, ALKALOSIS),
+        ("metabolic_alkalosis_compensation", "paco2", 49, 1, 49.1, 2, ALKALOSIS),
+        ("metabolic_alkalosis_compensation", "paco2", 52.9, 0, 53, 1, SEVERE_ALKALOSIS),
+        ("metabolic_alkalosis_compensation", "paco2", 57, 1, 57.1, 2, SEVERE_ALKALOSIS),
+        ("metabolic_alkalosis_compensation", "bicarbonate", 34, 1, 35, 0, {"paco2": 45}),
+        ("delta_ratio_grade", "chloride", 110.1, 0, 110, 1, GAP), ("delta_ratio_grade", "chloride", 104.1, 1, 104, 2, GAP),
+        ("delta_ratio_grade", "chloride", 94, 2, 93.9, 3, GAP),
+        ("delta_ratio_grade", "sodium", 135.9, 0, 136, 1, {"bicarbonate": 14, "chloride": 106}),
+        ("delta_ratio_grade", "bicarbonate", 23, 2, 23.1, 3, {"sodium": 140, "chloride": 103}),
+        ("gcs_severity", "gcs", 8, 8, 9, 9), ("gcs_severity", "gcs", 12, 12, 13, 13),
+        *((name, *row) for name in ("news2_scale_2", "news2") for row in (
+            ("respiratory_rate", 8, 3, 9, 1), ("respiratory_rate", 11, 1, 12, 0), ("respiratory_rate", 20, 0, 21, 2),
+            ("respiratory_rate", 24, 2, 25, 3), ("systolic_bp", 111, 0, 110, 1), ("systolic_bp", 101, 1, 100, 2),
+            ("systolic_bp", 91, 2, 90, 3), ("systolic_bp", 219, 0, 220, 3), ("heart_rate", 40, 3, 41, 1),
+            ("heart_rate", 50, 1, 51, 0), ("heart_rate", 90, 0, 91, 1), ("heart_rate", 110, 1, 111, 2),
+            ("heart_rate", 130, 2, 131, 3), ("gcs", 15, 0, 14, 3), ("temperature", 35, 3, 35.1, 1),
+            ("temperature", 36, 1, 36.1, 0), ("temperature", 38, 0, 38.1, 1), ("temperature", 39, 1, 39.1, 2))),
+        ("news2_scale_2", "spo2", 83, 3, 84, 2), ("news2_scale_2", "spo2", 85, 2, 86, 1),
+        ("news2_scale_2", "spo2", 87, 1, 88, 0), ("news2_scale_2", "spo2", 92, 0, 93, 0),
+        ("news2_scale_2", "spo2", 92, 2, 93, 3, {"fio2": 28}), ("news2_scale_2", "spo2", 94, 3, 95, 4, {"fio2": 28}),
+        ("news2_scale_2", "spo2", 96, 4, 97, 5, {"fio2": 28}), ("news2_scale_2", "fio2", 21, 0, 22, 5),
+        *((name, *row) for name in ("ranson_48h", "ranson") for row in (
+            ("haematocrit_fall", 10, 0, 10.1, 1), ("bun_rise", 5, 0, 5.1, 1), ("calcium", 8, 0, 7.9, 1),
+            ("pao2", 60, 0, 59, 1), ("base_excess", -4, 0, -4.1, 1), ("fluid_sequestration", 6, 0, 6.1, 1))),
+        ("ranson", "age", 55, 0, 56, 1), ("ranson", "leukocytes", 16, 0, 16.1, 1), ("ranson", "glucose", 200, 0, 201, 1),
+        ("ranson", "ldh", 350, 0, 351, 1), ("ranson", "ast", 250, 0, 251, 1),
+        *((name, *row) for name in ("ranson_gallstone_admission", "ranson_gallstone") for row in (
+            ("age", 70, 0, 71, 1), ("leukocytes", 18, 0, 18.1, 1), ("glucose", 220, 0, 221, 1), ("ldh", 400, 0, 401, 1),
+            ("ast", 250, 0, 251, 1))),
+        *((name, *row) for name in ("ranson_gallstone_48h", "ranson_gallstone") for row in (
+            ("haematocrit_fall", 10, 0, 10.1, 1), ("bun_rise", 2, 0, 2.1, 1), ("calcium", 8, 0, 7.9, 1),
+            ("base_excess", -5, 0, -5.1, 1), ("fluid_sequestration", 4, 0, 4.1, 1))),
+        ("atlanta_severity", "organ_failure_hours", 0, 0, 1, 1), ("atlanta_severity", "organ_failure_hours", 48, 1, 49, 2),
+        ("atlanta_severity", "pancreatitis_complications", 0, 0, 1, 1),
+        *(("who_anaemia_grade", "haemoglobin", at, grade, at - 0.1, grade + 1, {"age": age} | who)
+          for age, who, limits in (
+              (1, {}, (10.5, 10, 7)), (2, {}, (11, 10, 7)), (4.9, {}, (11, 10, 7)), (5, {}, (11.5, 11, 8)),
+              (11.9, {}, (11.5, 11, 8)), (12, {}, (12, 11, 8)), (14.9, WOMAN, (12, 11, 8)), (15, WOMAN, (12, 11, 8)),
+              (15, {}, (13, 11, 8)), (30, EXPECTING | {"gestational_weeks": 12}, (11, 10, 7)),
+              (30, EXPECTING | {"gestational_weeks": 13}, (10.5, 10, 7)),
+              (30, EXPECTING | {"gestational_weeks": 27}, (10.5, 10, 7)),
+              (30, EXPECTING | {"gestational_weeks": 28}, (11, 10, 7)))
+          for grade, at in enumerate(limits)),
+        ("who_anaemia_grade", "age", 14.9, 0, 15, 1, {"haemoglobin": 12.5}),
+        ("tumour_lysis_grade", "potassium", 5.9, 0, 6, 1, {"urate": 9}),
+        ("tumour_lysis_grade", "phosphate", 4.4, 0, 4.5, 1, {"urate": 9}),
+        ("tumour_lysis_grade", "urate", 7.9, 0, 8, 1, {"phosphate": 5}),
+        ("tumour_lysis_grade", "calcium", 7.1, 0, 7, 1, {"urate": 9, "albumin": 4}),
+        ("tumour_lysis_grade", "albumin", 3.9, 0, 4, 1, {"urate": 9, "calcium": 7}),
+        ("tumour_lysis_grade", "ionised_calcium", 0.31, 0, 0.3, 1, {"urate": 9}),
+        ("tumour_lysis_grade", "creatinine", 1.29, 1, 1.3, 2, LYSIS),
+        ("tumour_lysis_grade", "creatinine", limit("creatinine", 1.5), 1, limit("creatinine", 1.5, 0.1), 2,
+         LYSIS | {"baseline_creatinine": math.nan}),
+        ("tumour_lysis_grade", "urine_output_ml_kg_h", 0.5, 1, 0.49, 2, LYSIS),
+        ("gdm_ogtt", "fasting_glucose", 91, 0, 92, 1), ("gdm_ogtt", "glucose_1h", 179, 0, 180, 1),
+        ("gdm_ogtt", "glucose_2h", 152, 0, 153, 1),
+        ("pre_eclampsia_grade", "systolic_bp", 139, 0, 140, 1, BOTH),
+        ("pre_eclampsia_grade", "second_systolic_bp", 139, 0, 140, 1, BOTH),
+        ("pre_eclampsia_grade", "diastolic_bp", 89, 0, 90, 1, EXPECTING | {"second_diastolic_bp": 95}),
+        ("pre_eclampsia_grade", "second_diastolic_bp", 89, 0, 90, 1, EXPECTING | {"diastolic_bp": 95}),
+        ("pre_eclampsia_grade", "hours_between_readings", 3.9, 0, 4, 1, BOTH),
+        ("pre_eclampsia_grade", "gestational_weeks", 19, 0, 20, 1, BOTH),
+        ("pre_eclampsia_grade", "systolic_bp", 159, 1, 160, 3, BOTH | {"second_systolic_bp": 170}),
+        ("pre_eclampsia_grade", "second_systolic_bp", 159, 1, 160, 3, BOTH | {"systolic_bp": 170}),
+        ("pre_eclampsia_grade", "second_systolic_bp", 159, 0, 160, 3,
+         BOTH | {"systolic_bp": 170, "hours_between_readings": 0.1}),
+        ("pre_eclampsia_grade", "diastolic_bp", 109, 1, 110, 3, EXPECTING | {"second_diastolic_bp": 115}),
+        ("pre_eclampsia_grade", "second_diastolic_bp", 109, 1, 110, 3, EXPECTING | {"diastolic_bp": 115}),
+        ("pre_eclampsia_grade", "urine_protein_24h", 299, 1, 300, 2, BOTH),
+        ("pre_eclampsia_grade", "urine_protein_creatinine", 299, 1, 300, 2, BOTH),
+        ("pre_eclampsia_grade", "platelets", 100, 1, 99, 3, BOTH),
+        ("pre_eclampsia_grade", "creatinine", 1.1, 1, 1.2, 3, BOTH),
+        ("pre_eclampsia_grade", "creatinine", 0.9, 1, 1, 3, BOTH | {"baseline_creatinine": 0.5}),
+        ("pre_eclampsia_grade", "baseline_creatinine", 0.6, 1, 0.5, 3, BOTH),
+        *(("pre_eclampsia_grade", one, limit(one, 2, -1), 1, limit(one, 2), 3, BOTH) for one in ("ast", "alt")),
     ]
 ]  # fmt: skip
 
@@ -207,6 +300,8 @@ THERE = {
     "qsofa": "altered_mental_status 1; confusion 1",
     "sofa": """vasopressor_low_dose 2; vasopressor_medium_dose 3; vasopressor_high_dose 4; mechanical_ventilation 0""",
     "news2": "altered_mental_status 3; supplemental_oxygen 2",
+    "news2_scale_2": "altered_mental_status 3; supplemental_oxygen 5",
+    "tumour_lysis_grade": "seizure 0; ecg_arrhythmia_new 0",
     "centor_mcisaac": "tonsillar_exudate 2; tender_cervical_nodes 2; cough 0",
     "bisap": "cxr_pleural_effusion 1; altered_mental_status 1",
     "alvarado": """pain_migration_to_rlq 1; anorexia 1; nausea 1; vomiting 1; nausea vomiting 1;
@@ -233,6 +328,7 @@ THERE = {
         vomiting 10; abdominal_pain 10; jaundice 20; jaundice nausea 20; thyroid_storm_precipitant 10""",
     "meld_3": "female 7; dialysis 18",
     "meld_na_2016": "dialysis 20",
+    "meld": "dialysis 20",
 }  # fmt: skip
 
 
@@ -251,8 +347,39 @@ def test_points_of_findings(name: str, words: str, points: float) -> None:
     assert score(name, **facts).value == points
 
 
+# The same in patients who are not well.
+IN_THE_ILL: list[tuple[str, dict[str, float], dict[str, float]]] = [
+    ("tumour_lysis_grade", LYSIS, {"seizure": 2, "ecg_arrhythmia_new": 2}),
+    ("pre_eclampsia_grade", BOTH, {
+        "hypertension": 0, "cxr_pulmonary_oedema": 3, "new_visual_disturbance": 3, "severe_headache_unresponsive": 3,
+        "severe_epigastric_or_ruq_pain_pregnancy": 3, "urine_protein_positive": 1}),
+    ("pre_eclampsia_grade", BOTH | {"urine_protein_24h": math.nan, "urine_protein_creatinine": math.nan},
+     {"urine_protein_positive": 2}),
+    ("pre_eclampsia_grade", {"systolic_bp": 170, "second_systolic_bp": 170} | EXPECTING, {"hypertension": 0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "more", "findings"), IN_THE_ILL)
+def test_points_of_findings_in_the_ill(name: str, more: dict[str, float], findings: dict[str, float]) -> None:
+    for finding, points in findings.items():
+        assert score(name, **more, **{finding: 1.0}).value == points, finding
+
+
+def test_a_woman_who_is_not_pregnant_has_no_hypertension_of_pregnancy() -> None:
+    assert score("pre_eclampsia_grade", **BOTH).value == 1
+    assert score("pre_eclampsia_grade", **(BOTH | {PREGNANT: 0.0})).value == 0
+
+
+def test_calcium_is_taken_as_it_is_where_albumin_is_not_known() -> None:
+    lysis = {"urate": 9.0, "albumin": math.nan}
+    assert score("tumour_lysis_grade", **lysis, calcium=7.0).value == 1
+    assert score("tumour_lysis_grade", **lysis, calcium=7.1).value == 0
+
+
 def test_the_tables_leave_no_item_out() -> None:
     seen: dict[str, set[str]] = {name: set() for name in KNOWN.scores}
+    for name, more, findings in IN_THE_ILL:
+        seen[name] |= {*more, *findings}
     for name, fact, *_, more in SIDES:
         seen[name] |= {fact, *more}
     for name, words, _ in there():
@@ -276,6 +403,10 @@ EXAMPLES: list[tuple[str, dict[str, Fact], float]] = [
     # Manchester's and OPTN's examples of MELD, and others of the pages that stand at the scores' sources
     ("meld_3", {"male": 1, "bilirubin": 2, "creatinine": 1.5, "inr": 1.5, "sodium": 137, "albumin": 3}, 18),
     ("meld_initial", {"bilirubin": 2, "creatinine": 1.5, "inr": 1.5}, 17),
+    ("meld", {"bilirubin": 2, "creatinine": 1.5, "inr": 1.5}, 17),
+    # of Compensation-for-Acid-Base-Disorders: pCO2 60 and 20 mmHg
+    ("respiratory_bicarbonate_acute", {"paco2": 60}, 26), ("respiratory_bicarbonate_acute", {"paco2": 20}, 20),
+    ("respiratory_bicarbonate_chronic", {"paco2": 60}, 31), ("respiratory_bicarbonate_chronic", {"paco2": 20}, 16),
     ("meld_initial", {"bilirubin": 2, "creatinine": 1.2, "inr": 1.5}, 15),
     ("meld_na_2016", {"bilirubin": 2, "creatinine": 1.2, "inr": 1.5, "sodium": 135}, 17),
     ("meld_initial", {"bilirubin": 1.5, "creatinine": 1, "inr": 1.5}, 13),
@@ -305,6 +436,15 @@ EXAMPLES: list[tuple[str, dict[str, Fact], float]] = [
     ("rumack_matthew_line", {"hours_since_ingestion": 8}, 75),
     ("transferrin_saturation_computed", {"iron": 30, "tibc": 400}, 7.5),
     ("anion_gap_corrected", {"sodium": 140, "chloride": 105, "bicarbonate": 24, "albumin": 2}, 16),
+    ("metabolic_alkalosis_pco2", {"bicarbonate": 34}, 47), ("respiratory_bicarbonate_acute", {"paco2": 40}, 24),
+    ("gcs_sum", {"gcs_eye": 1, "gcs_verbal": 1, "gcs_motor": 1}, 3),
+    ("gcs_sum", {"gcs_eye": 3, "gcs_verbal": 4, "gcs_motor": 6}, 13),
+    ("who_anaemia_limit", {"age": 0.5, "male": 1}, 10.5), ("who_anaemia_limit", {"age": 40, "male": 1}, 13),
+    ("who_anaemia_limit", {"age": 40, "female": 1}, 12), ("who_anaemia_limit", {"age": 30, "pregnant": 1, "female": 1}, 10.5),
+    ("ranson", {"age": 60, "leukocytes": 17, "glucose": 250, "ldh": 360, "ast": 300, "haematocrit_fall": 12, "bun_rise": 6,
+                "calcium": 7, "pao2": 50, "base_excess": -5, "fluid_sequestration": 7}, 11),
+    ("ranson_gallstone", {"age": 71, "leukocytes": 19, "glucose": 230, "ldh": 410, "ast": 260, "haematocrit_fall": 12,
+                          "bun_rise": 3, "calcium": 7, "base_excess": -6, "fluid_sequestration": 5}, 10),
 ]  # fmt: skip
 
 
@@ -331,6 +471,13 @@ def news2(p: dict[str, float]) -> float:
         + (3 if p["gcs"] < 15 else 0)
         + at(p["temperature"], (35, 3), (36, 1), (38, 0), (39, 1), otherwise=2)
     )
+
+
+def news2_scale_2(p: dict[str, float]) -> float:
+    on_oxygen = p["fio2"] > 21 or p["supplemental_oxygen"]
+    first = at(p["spo2"], (91, 3), (93, 2), (95, 1))
+    high = at(p["spo2"], (92, 0), (94, 1), (96, 2), otherwise=3) if on_oxygen else 0
+    return news2(p) - first + (at(p["spo2"], (83, 3), (85, 2), (87, 1)) or high)
 
 
 def sofa(p: dict[str, float]) -> float:
@@ -403,6 +550,10 @@ def patients(draw: st.DrawFn, name: str) -> dict[str, float]:
                 low, high = max(one.limits[0], one.reference[0] / 4), min(one.limits[1], max(one.reference[1], 1) * 8)
             steps = 10**decimals
             facts[fact] = max(1, draw(st.integers(math.ceil(low * steps), math.floor(high * steps)))) / steps
+        elif fact == PREGNANT:
+            facts[fact] = float(draw(st.booleans()))
+        elif fact in KNOWN.items:
+            facts[fact] = draw(st.integers(*map(int, KNOWN.items[fact].limits)))
     facts = closed(facts, KNOWN)
     if "gcs" in facts:
         facts = closed(facts | {"altered_mental_status": float(facts["gcs"] < 15)}, KNOWN)
@@ -410,6 +561,8 @@ def patients(draw: st.DrawFn, name: str) -> dict[str, float]:
             facts |= {fact: 0.0 for fact in facts if fact in KNOWN.findings and _clouds(fact)}
     female = float(draw(st.booleans()))
     facts |= {"female": female, "male": 1 - female}
+    if PREGNANT in facts:
+        facts[PREGNANT] *= female
     return facts | {one.id: 0.0 for one in KNOWN.findings.values() if one.id in facts and facts.get(one.sex) == 0}
 
 
@@ -418,7 +571,7 @@ def _clouds(finding: str) -> bool:
 
 
 REFERENCES: dict[str, Callable[[dict[str, float]], float]] = {
-    "news2": news2, "sofa": sofa, "meld_3": meld_3, "meld_na_2016": meld_na, "egfr_ckdepi_2021": egfr,
+    "news2": news2, "news2_scale_2": news2_scale_2, "sofa": sofa, "meld_3": meld_3, "meld_na_2016": meld_na, "egfr_ckdepi_2021": egfr,
 }  # fmt: skip
 
 
@@ -440,14 +593,19 @@ RISING = {
     "alvarado": "temperature leukocytes", "burch_wartofsky": "temperature heart_rate", "bisap": "bun age",
     "ra_2010": "small_joints large_joints crp anti_ccp", "calculated_osmolality": "sodium glucose bun",
     "qsofa": "respiratory_rate", "sirs": "heart_rate respiratory_rate band_percent", "wells_pe": "heart_rate",
-    "centor_mcisaac": "temperature",
+    "centor_mcisaac": "temperature", "meld": "bilirubin inr creatinine", "metabolic_acidosis_compensation": "paco2",
+    "metabolic_alkalosis_compensation": "paco2", "respiratory_bicarbonate_acute": "paco2", "gdm_ogtt": "fasting_glucose",
+    "respiratory_bicarbonate_chronic": "paco2", "news2_scale_2": "fio2", "ranson": "age leukocytes",
+    "ranson_gallstone": "age ldh", "gcs_severity": "gcs",
 }  # fmt: skip
 FALLING = {
     "sofa": "platelets gcs systolic_bp pao2", "child_pugh": "albumin", "isth_dic": "platelets fibrinogen",
     "glasgow_blatchford": "haemoglobin systolic_bp", "news2": "spo2", "perc": "spo2", "plasmic": "platelets mcv inr",
     "egfr_ckdepi_2021": "creatinine age", "kdigo_aki_stage": "baseline_creatinine urine_output_ml_kg_h",
     "curb65": "systolic_bp diastolic_bp", "psi": "ph sodium haematocrit", "sle_2019": "leukocytes complement_c3",
-    "qsofa": "systolic_bp gcs", "sirs": "paco2", "centor_mcisaac": "age",
+    "qsofa": "systolic_bp gcs", "sirs": "paco2", "centor_mcisaac": "age", "ranson_48h": "calcium pao2",
+    "ranson_gallstone_48h": "calcium", "who_anaemia_grade": "haemoglobin", "metabolic_acidosis_compensation":
+    "bicarbonate",
 }  # fmt: skip
 
 
@@ -489,6 +647,7 @@ def test_monotonous_in_the_well_patient_and_not_flat(name: str) -> None:
 # A finding that is there only raises a score; these only lower it.
 LOWERING = {
     "wells_dvt": "dvt_alternative_likely", "centor_mcisaac": "cough", "plasmic": "cancer_active transplant_history",
+    "pre_eclampsia_grade": "hypertension",
 }  # fmt: skip
 FOUND = {name: [fact for fact in looks_at(name, KNOWN) if fact in KNOWN.findings] for name in KNOWN.scores}
 
@@ -516,9 +675,7 @@ def optional(name: str) -> set[str]:
                 and isinstance(node.func, ast.Name)
                 and node.func.id in ("documented", "known")
             ):
-                inner = {leaf.id for leaf in ast.walk(node) if isinstance(leaf, ast.Name)} & (
-                    KNOWN.vocabulary.findings | KNOWN.vocabulary.numbers
-                )
+                inner = {leaf.id for leaf in ast.walk(node) if isinstance(leaf, ast.Name)} & KNOWN.formulas[one].names
                 found |= inner | {leaf for derived in inner & set(KNOWN.formulas) for leaf in looks_at(derived, KNOWN)}
     return found
 
@@ -565,6 +722,9 @@ def test_functions() -> None:
     assert scores.curb65(age=70).value is None
     assert scores.curb65(delirium=True, age=70).low == 2
     assert "respiratory_rate" in str(scores.curb65.__doc__)
+    assert "bun: 1 to 300 mg/dL." in str(scores.curb65.__doc__)
+    assert "confusion: true or false." in str(scores.curb65.__doc__)
+    assert "bun_rise (Rise of BUN since admission): -300 to 300 mg/dL." in str(scores.ranson_48h.__doc__)
     assert "From 3 on: high." in str(scores.curb65.__doc__)
     assert "curb65" in dir(scores)
     assert scores.curb65 is scores.curb65
@@ -585,7 +745,9 @@ def test_functions() -> None:
         (lambda: scores.curb65(bun="25"), "bun is a number, not '25'"),
         (lambda: scores.curb65(bun=math.inf), "bun is a number, not inf"),
         (lambda: scores.curb65(bun=-1), "bun is between 1 and 300 mg/dL, not -1"),
-        (lambda: scores.curb65(age=140), "age is between 0 and 120, not 140"),
+        (lambda: scores.curb65(age=140), "age is between 0 and 120 years, not 140"),
+        (lambda: scores.gcs_sum(gcs_eye=0), "gcs_eye is between 1 and 4, not 0"),
+        (lambda: scores.ranson_48h(fluid_sequestration=60), "fluid_sequestration is between -50 and 50 L, not 60"),
         (lambda: scores.curb65(confusion=False, delirium=True), "confusion can not be absent where there is delirium"),
         (lambda: scores.perc(female=True, male=True), "can not both be True"),
     ],
