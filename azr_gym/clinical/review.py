@@ -56,7 +56,8 @@ SOURCES = """# Sources of the clinical knowledge
 
 Every rule, reference interval and score names one of these, and each rule the page where its thresholds were read.
 Thresholds are facts, put in our own words. Shares of patients (`presents`), intervals of their values (`labs`), priors
-(`tier`) and backgrounds are design constants of the simulator, and have no source.
+(`tier`) and backgrounds are design constants of the simulator, and have no source. What could not be seen is listed in
+[LEFT_OUT.md](LEFT_OUT.md).
 
 This material contains content from LOINC (http://loinc.org). LOINC is copyright (c) 1995-2026, Regenstrief Institute,
 Inc. and the Logical Observation Identifiers Names and Codes (LOINC) Committee and is available at no cost under the

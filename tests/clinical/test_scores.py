@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -21,6 +22,7 @@ from azr_gym.errors import BadArgument
 FOLDER = files("azr_gym.clinical").joinpath("knowledge")
 KNOWN = read([FOLDER.joinpath(f"{name}.toml") for name in ("analytes", "findings", "scores")])
 
+LEADS = "i ii iii avl avf v1 v2 v3 v4 v5 v6".split()  # of an electrocardiogram, without aVR
 # A patient of whom everything is known, and in whom nothing is wrong. Findings are absent.
 WELL: dict[str, float] = {
     "age": 40, "female": 0, "male": 1, "pregnant": 0, "weight_kg": 70, "height_cm": 175,
@@ -37,7 +39,10 @@ WELL: dict[str, float] = {
     "fasting_glucose": 85, "glucose_2h": 110, "glucose_1h": 130, "gcs_eye": 4, "gcs_verbal": 5, "gcs_motor": 6,
     "haematocrit_fall": 0, "bun_rise": 0, "fluid_sequestration": 0, "organ_failure_hours": 0,
     "pancreatitis_complications": 0, "second_systolic_bp": 120, "second_diastolic_bp": 80, "hours_between_readings": 6,
-    "urine_protein_24h": 100,
+    "urine_protein_24h": 100, "urine_albumin_creatinine": 5, "beta_hydroxybutyrate": 0.1, "magnesium": 2, "tsh": 2,
+    "free_t4": 1.2, "dst_cortisol": 1, "qtc": 400, "qt_interval": 380, "fev1_fvc": 0.8, "fev1_percent": 100, "fev1_gain_percent": 2, "fev1_gain_ml": 50,
+    "pef_variability": 5, "mmrc_dyspnoea": 0, "copd_assessment_test": 0, "copd_exacerbations_year": 0,
+    "copd_admissions_year": 0, **dict.fromkeys((f"st_{lead}" for lead in LEADS), 0),
 }  # fmt: skip
 NOTHING = dict.fromkeys(KNOWN.findings, 0.0)
 
@@ -55,6 +60,7 @@ F99, F100, F101, F102, F103, F104 = ((degrees - 32) / 1.8 for degrees in range(9
 TINY = 1e-6
 ANA, VENT, HALF = {"ana_positive": 1.0}, {"fio2": 50.0, "mechanical_ventilation": 1.0}, {"fio2": 50.0}
 WOMAN = {"female": 1.0, "male": 0.0}
+LOW, COPD, CALM = {"systolic_bp": 100.0, "diastolic_bp": 60.0}, {"fev1_fvc": 0.6}, {"albumin": 4.0}
 GAP: dict[str, float] = {
     "sodium": 140,
     "bicarbonate": 14,
@@ -256,6 +262,54 @@ SIDES: list[tuple[str, str, float, float, float, float, dict[str, float]]] = [
         ("pre_eclampsia_grade", "creatinine", 0.9, 1, 1, 3, BOTH | {"baseline_creatinine": 0.5}),
         ("pre_eclampsia_grade", "baseline_creatinine", 0.6, 1, 0.5, 3, BOTH),
         *(("pre_eclampsia_grade", one, limit(one, 2, -1), 1, limit(one, 2), 3, BOTH) for one in ("ast", "alt")),
+        ("st_elevation_criteria", "st_v2", 1.9, 0, 2, 1, {"st_v1": 1}), ("st_elevation_criteria", "st_v1", 0.9, 0, 1, 1, {"st_v2": 2}),
+        ("st_elevation_criteria", "st_v3", 1.9, 0, 2, 1, {"st_v2": 2}), ("st_elevation_criteria", "st_v3", 1.9, 0, 2, 1, {"st_v4": 1}),
+        ("st_elevation_criteria", "st_v3", 2.4, 0, 2.5, 1, {"st_v2": 2.5, "age": 39}),
+        ("st_elevation_criteria", "age", 39, 0, 40, 1, {"st_v2": 2.4, "st_v3": 2.4}),
+        ("st_elevation_criteria", "st_v3", 1.4, 0, 1.5, 1, {"st_v2": 1.5, **WOMAN}),
+        ("st_elevation_criteria", "st_v3", 1.4, 0, 1.5, 1, {"st_v2": 1.5, "age": 39, **WOMAN}),
+        *(("st_elevation_criteria", f"st_{one}", 0.9, 0, 1, 1, {f"st_{other}": 1})
+          for one, other in map(str.split, ("v4 v5", "v5 v6", "v6 v5", "i avl", "avl i", "ii iii", "iii avf", "avf ii"))),
+        ("qtc_grade", "qtc", 449, 0, 450, 1), ("qtc_grade", "qtc", 459, 0, 460, 1, WOMAN), ("qtc_grade", "qtc", 500, 1, 501, 2),
+        *(("blood_pressure_category", "systolic_bp", *row, LOW)
+          for row in ((119, 0, 120, 1), (129, 1, 130, 2), (139, 2, 140, 3), (180, 3, 181, 4))),
+        *(("blood_pressure_category", "diastolic_bp", *row, LOW) for row in ((79, 0, 80, 2), (89, 2, 90, 3), (120, 3, 121, 4))),
+        *(("blood_pressure_category_esc", "systolic_bp", *row, LOW) for row in ((119, 0, 120, 1), (139, 1, 140, 2))),
+        *(("blood_pressure_category_esc", "diastolic_bp", *row, LOW) for row in ((69, 0, 70, 1), (89, 1, 90, 2))),
+        ("gold_grade", "fev1_fvc", 0.7, 0, 0.69, 1), ("gold_grade", "fev1_fvc", 0.7, 0, 0.69, 4, {"fev1_percent": 20}),
+        *(("gold_grade", "fev1_percent", *row, COPD) for row in ((80, 1, 79, 2), (50, 2, 49, 3), (30, 3, 29, 4))),
+        ("gold_group", "mmrc_dyspnoea", 1, 1, 2, 2), ("gold_group", "copd_assessment_test", 9, 1, 10, 2),
+        ("gold_group", "copd_exacerbations_year", 1, 1, 2, 3), ("gold_group", "copd_admissions_year", 0, 1, 1, 3),
+        ("gold_group", "copd_exacerbations_year", 1, 2, 2, 3, {"mmrc_dyspnoea": 4}),
+        ("airflow_variability", "pef_variability", 10, 0, 10.1, 1), ("airflow_variability", "pef_variability", 13, 0, 13.1, 1, {"age": 11}),
+        ("airflow_variability", "age", 11, 0, 12, 1, {"pef_variability": 12}),
+        ("airflow_variability", "fev1_gain_percent", 12, 0, 13, 1, {"fev1_gain_ml": 300}),
+        ("airflow_variability", "fev1_gain_ml", 200, 0, 201, 1, {"fev1_gain_percent": 20}),
+        ("airflow_variability", "age", 11, 0, 12, 1, {"fev1_gain_percent": 20, "fev1_gain_ml": 300}),
+        ("dka_severity", "ph", 7.3, 0, 7.29, 1), ("dka_severity", "ph", 7.26, 1, 7.25, 2), ("dka_severity", "ph", 7, 2, 6.99, 3),
+        ("dka_severity", "bicarbonate", 18, 0, 17, 1), ("dka_severity", "bicarbonate", 15, 1, 14, 2),
+        ("dka_severity", "bicarbonate", 10, 2, 9, 3), ("dka_severity", "beta_hydroxybutyrate", 6, 0, 6.1, 3),
+        ("hypoglycaemia_level", "glucose", 70, 0, 69, 1), ("hypoglycaemia_level", "glucose", 54, 1, 53, 2),
+        *(("hypoglycaemia_level", "glucose", 70, 0, 69, 3, {one: 1.0}) for one in ("seizure", "coma", "altered_mental_status")),
+        ("hypoglycaemia_level", "gcs", 15, 1, 14, 3, {"glucose": 60}),
+        ("subclinical_hypothyroidism_grade", "tsh", limit("tsh"), 0, limit("tsh", 1, 0.01), 1),
+        ("subclinical_hypothyroidism_grade", "tsh", 10, 1, 10.01, 2),
+        ("subclinical_hypothyroidism_grade", "free_t4", 0.7, 0, 0.8, 2, {"tsh": 20}),
+        ("subclinical_hypothyroidism_grade", "free_t4", limit("free_t4"), 1, limit("free_t4", 1, 0.1), 0, {"tsh": 6}),
+        ("dexamethasone_suppression_grade", "dst_cortisol", 1.8, 0, 1.9, 1),
+        ("dexamethasone_suppression_grade", "dst_cortisol", 5, 1, 5.1, 2),
+        *(("hyponatraemia_grade", "sodium", at, grade, at - 1, grade + 1) for grade, at in enumerate((135, 130, 125))),
+        *(("hypokalaemia_grade", "potassium", at, grade, at - 0.1, grade + 1) for grade, at in enumerate((3.5, 3, 2.5))),
+        *(("hyperkalaemia_grade", "potassium", at - 0.1, grade, at, grade + 1) for grade, at in enumerate((5.5, 6, 6.5))),
+        ("hypercalcaemia_grade", "calcium", 10.5, 0, 10.6, 1, CALM), ("hypercalcaemia_grade", "calcium", 11.9, 1, 12, 2, CALM),
+        ("hypercalcaemia_grade", "calcium", 13.9, 2, 14, 3, CALM), ("hypercalcaemia_grade", "albumin", 4, 1, 3.5, 2, {"calcium": 11.6}),
+        ("hypomagnesaemia_grade", "magnesium", 1.7, 0, 1.6, 1), ("hypomagnesaemia_grade", "magnesium", 1.2, 1, 1.1, 2),
+        ("hypophosphataemia_grade", "phosphate", 2.5, 0, 2.4, 1), ("hypophosphataemia_grade", "phosphate", 1, 1, 0.9, 2),
+        *(("kdigo_gfr_category", "egfr_ckdepi_2021", at, place, at - 0.1, place + 1)
+          for place, at in enumerate((90, 60, 45, 30, 15), 1)),
+        ("kdigo_gfr_category", "creatinine", 1, 1, 1.1, 2), ("kdigo_gfr_category", "age", 50, 1, 60, 2),
+        ("kdigo_albuminuria_category", "urine_albumin_creatinine", 29, 1, 30, 2),
+        ("kdigo_albuminuria_category", "urine_albumin_creatinine", 300, 2, 301, 3),
     ]
 ]  # fmt: skip
 
@@ -436,6 +490,10 @@ EXAMPLES: list[tuple[str, dict[str, Fact], float]] = [
     ("rumack_matthew_line", {"hours_since_ingestion": 8}, 75),
     ("transferrin_saturation_computed", {"iron": 30, "tibc": 400}, 7.5),
     ("anion_gap_corrected", {"sodium": 140, "chloride": 105, "bicarbonate": 24, "albumin": 2}, 16),
+    ("qtc_bazett", {"qt_interval": 400, "heart_rate": 75}, 447.2136),
+    ("qtc_fridericia", {"qt_interval": 400, "heart_rate": 75}, 430.8869),
+    ("qtc_framingham", {"qt_interval": 400, "heart_rate": 75}, 430.8),
+    ("qtc_hodges", {"qt_interval": 400, "heart_rate": 75}, 426.25),
     ("metabolic_alkalosis_pco2", {"bicarbonate": 34}, 47), ("respiratory_bicarbonate_acute", {"paco2": 40}, 24),
     ("gcs_sum", {"gcs_eye": 1, "gcs_verbal": 1, "gcs_motor": 1}, 3),
     ("gcs_sum", {"gcs_eye": 3, "gcs_verbal": 4, "gcs_motor": 6}, 13),
@@ -453,6 +511,45 @@ def test_worked_examples(name: str, facts: dict[str, Fact], answer: float) -> No
     value = compute(name, facts, KNOWN).value
     assert value is not None
     assert math.isclose(value, answer, abs_tol=1e-3)
+
+
+@pytest.mark.parametrize("formula", ["bazett", "fridericia", "framingham", "hodges"])
+def test_qt_is_qtc_at_sixty_beats_a_minute(formula: str) -> None:
+    assert compute(f"qtc_{formula}", {"qt_interval": 412, "heart_rate": 60}, KNOWN).value == pytest.approx(412)
+
+
+CONTIGUOUS = {
+    *map(frozenset, itertools.combinations(("ii", "iii", "avf"), 2)), frozenset({"i", "avl"}),
+    *(frozenset({f"v{number}", f"v{number + 1}"}) for number in range(1, 6)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(LEADS, 2)))
+def test_st_elevation_counts_in_contiguous_leads(pair: tuple[str, str]) -> None:
+    levels = {f"st_{lead}": 3.0 for lead in pair}
+    assert score("st_elevation_criteria", **levels).value == float(frozenset(pair) in CONTIGUOUS)
+    assert compute("st_elevation_criteria", {"male": 1, **levels}, KNOWN).low == float(frozenset(pair) in CONTIGUOUS)
+    assert score("st_elevation_criteria", **{f"st_{pair[0]}": 3.0}).value == 0
+
+
+def test_calcium_is_corrected_where_albumin_is_known() -> None:
+    assert compute("hypercalcaemia_grade", {"calcium": 11.9}, KNOWN).value == 1
+    assert compute("hypercalcaemia_grade", {"calcium": 12}, KNOWN).value == 2
+    assert compute("hypercalcaemia_grade", {"calcium": 12, "albumin": 4.5}, KNOWN).value == 1
+
+
+def test_one_of_two_tests_is_enough() -> None:
+    quiet: dict[str, Fact] = {"copd_exacerbations_year": 0, "copd_admissions_year": 0}
+    assert compute("gold_group", quiet | {"mmrc_dyspnoea": 1}, KNOWN).band == "A"
+    assert compute("gold_group", quiet | {"mmrc_dyspnoea": 2}, KNOWN).band == "B"
+    assert compute("gold_group", quiet | {"copd_assessment_test": 9}, KNOWN).band == "A"
+    assert compute("gold_group", quiet | {"copd_assessment_test": 10, "mmrc_dyspnoea": 0}, KNOWN).band == "B"
+    assert compute("gold_group", quiet, KNOWN).band is None
+    assert compute("gold_group", {"copd_admissions_year": 1}, KNOWN).band == "E"
+    assert compute("airflow_variability", {"age": 30, "pef_variability": 11}, KNOWN).band == "excessive"
+    assert compute("dka_severity", {"ph": 6.9}, KNOWN).band == "severe"
+    assert compute("qtc_grade", {"qtc": 455}, KNOWN).band is None  # prolonged in a man
+    assert compute("qtc_grade", {"qtc": 460}, KNOWN).band == "prolonged"
 
 
 # --- any patient --------------------------------------------------------------------------------------------------
@@ -585,6 +682,11 @@ def test_another_way_of_computing_it(name: str, data: st.DataObject) -> None:
 
 
 RISING = {
+    "qtc_grade": "qtc", "blood_pressure_category": "systolic_bp diastolic_bp", "hyperkalaemia_grade": "potassium",
+    "blood_pressure_category_esc": "systolic_bp diastolic_bp", "subclinical_hypothyroidism_grade": "tsh",
+    "dexamethasone_suppression_grade": "dst_cortisol", "hypercalcaemia_grade": "calcium",
+    "kdigo_gfr_category": "creatinine age", "kdigo_albuminuria_category": "urine_albumin_creatinine",
+    "dka_severity": "beta_hydroxybutyrate",
     "kdigo_aki_stage": "creatinine", "sofa": "bilirubin creatinine", "curb65": "bun respiratory_rate age",
     "meld_3": "bilirubin inr creatinine", "meld_na_2016": "bilirubin inr creatinine", "news2": "fio2",
     "child_pugh": "bilirubin inr", "isth_dic": "d_dimer prothrombin_time", "psi": "age bun heart_rate glucose",
@@ -599,6 +701,9 @@ RISING = {
     "ranson_gallstone": "age ldh", "gcs_severity": "gcs",
 }  # fmt: skip
 FALLING = {
+    "gold_grade": "fev1_fvc fev1_percent", "dka_severity": "ph bicarbonate", "hypoglycaemia_level": "glucose",
+    "hyponatraemia_grade": "sodium", "hypokalaemia_grade": "potassium", "hypomagnesaemia_grade": "magnesium",
+    "hypophosphataemia_grade": "phosphate",
     "sofa": "platelets gcs systolic_bp pao2", "child_pugh": "albumin", "isth_dic": "platelets fibrinogen",
     "glasgow_blatchford": "haemoglobin systolic_bp", "news2": "spo2", "perc": "spo2", "plasmic": "platelets mcv inr",
     "egfr_ckdepi_2021": "creatinine age", "kdigo_aki_stage": "baseline_creatinine urine_output_ml_kg_h",
@@ -630,7 +735,7 @@ def test_monotonous(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", sorted({*RISING, *FALLING}))
 def test_monotonous_in_the_well_patient_and_not_flat(name: str) -> None:
-    more = {"sle_2019": ANA, "has_bled": {"ast": 500.0}}.get(name, {})
+    more = {"sle_2019": ANA, "has_bled": {"ast": 500.0}, "gold_grade": COPD}.get(name, {})
     for table, sign in ((RISING, 1), (FALLING, -1)):
         for fact in table.get(name, "").split():
             low, high = BODY.get(fact, (0.0, 0.0))
