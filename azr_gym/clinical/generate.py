@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from azr_gym.clinical.case import closed
 from azr_gym.clinical.criteria import Bools, Floats
 from azr_gym.clinical.engine import Diagnosis, Engine
-from azr_gym.clinical.latent import agree
+from azr_gym.clinical.latent import agree, moves
 from azr_gym.clinical.library import (
     AGE,
     BODY,
@@ -439,7 +439,7 @@ class Generator:
         for reading, place in one.fitted:
             if own_FN[place].any():
                 for name, ends in reading.record.labs.items():
-                    if name in facts and name not in one.labs:
+                    if name in facts and name not in one.labs and not moves(name, one.labs):
                         facts[name] = np.where(own_FN[place], rng.uniform(*ends, own_FN.shape[1]), facts[name])
         agree(facts, one.labs)
         places = [place for place, analyte in enumerate(self.analytes) if analyte.id in facts]

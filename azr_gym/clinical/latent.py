@@ -2,8 +2,8 @@
 
 Only values that a condition does not set itself are changed; the identities are those that `knowledge/plausible.toml`
 checks. Lungs make up for a bicarbonate that is low or high, and kidneys for a pCO2; chloride leaves the anion gap that
-albumin, lactate and ketones make; calcium goes with albumin, which binds it. Calcium that a condition sets is so
-corrected: as it were with albumin of 4 g/dL.
+albumin, lactate, ketones and failing kidneys make; calcium goes with albumin, which binds it, and the ionised part with
+what is left. Calcium that a condition sets is so corrected: as it were with albumin of 4 g/dL.
 """
 
 from __future__ import annotations
@@ -20,16 +20,33 @@ BICARBONATES = ("arterial_bicarbonate", "bicarbonate")  # one and the same
 PH_PK, SOLUBILITY = 6.1, 0.0307  # Henderson-Hasselbalch: see knowledge/plausible.toml
 USUAL_PACO2, ALLOWANCE = 40.0, 2 / 5  # mmHg; how far from what is expected, for as far from usual
 OTHER_CELLS = 7.0  # per cent of the leukocytes that are neither neutrophils, lymphocytes nor eosinophils
-HELD = ("total_protein", "bilirubin")  # drawn, and only held to a bound by what follows
+HELD = ("total_protein", "bilirubin", "hdl")  # drawn, and only held to a bound by what follows
 HAEMATOCRIT = 3.0  # times haemoglobin in g/dL
 USUAL_PH, USUAL_BICARBONATE = 7.40, 24.0
 ALBUMIN = 4.0  # g/dL, that calcium and the anion gap are corrected to: see knowledge/scores.toml
-CALCIUM, CHLORIDE = (8.6, 10.2), (98.0, 106.0)  # mg/dL, mmol/L: what is drawn; the intervals of knowledge/analytes.toml
-ANIONS = {"lactate": 2.2, "beta_hydroxybutyrate": 0.4}  # mmol/L: how much of them is in a usual anion gap
+USUAL = {  # what is drawn, and then moved: the intervals of knowledge/analytes.toml
+    "calcium": (8.6, 10.2),
+    "ionised_calcium": (1.16, 1.31),
+    "chloride": (98.0, 106.0),
+    "diastolic_bp": (60.0, 79.0),
+}
+IONISED_ALLOWANCE = 0.2  # mg/dL of calcium, either way: for the anions that bind it too (design)
+DIASTOLIC = (0.5, 0.7)  # shares of the systolic pressure: see `diastolic_ends`
+LEAST_LDL = 30.0  # mg/dL, that is left for it where HDL is held to a bound (design)
+ANIONS = {  # how much of each is in a usual anion gap, and what 1 more adds to that, mmol/L: see `chloride_ends`
+    "lactate": (2.2, 1.0),
+    "beta_hydroxybutyrate": (0.4, 1.0),
+    "creatinine": (1.3, 0.4),
+}
 USUAL_GAP, GAP_ALLOWANCE = 12.0, 1.5  # mmol/L; 12 +- 2 (see `chloride_ends`), less what writing whole numbers may add
-DECIMALS = {"sodium": 0, "bicarbonate": 0, "albumin": 1, "lactate": 1, "beta_hydroxybutyrate": 1, "paco2": 0}
+DECIMALS = {
+    "sodium": 0, "bicarbonate": 0, "albumin": 1, "lactate": 1, "beta_hydroxybutyrate": 1, "creatinine": 1, "paco2": 0,
+    "calcium": 1, "systolic_bp": 0,
+}  # fmt: skip
 MOVED = {  # what others move, by which, and by which too where they are measured
     "calcium": (("albumin",), ()),
+    "ionised_calcium": (("calcium",), ("albumin",)),
+    "diastolic_bp": (("systolic_bp",), ()),
     "chloride": (("sodium", "bicarbonate"), ("albumin", *ANIONS)),
 }
 
@@ -43,7 +60,9 @@ def agree(facts: Table, given: Collection[str]) -> None:
     """
     _gas(facts, given)
     _calcium(facts, given)
-    _chloride(facts, given)
+    for name in ("ionised_calcium", "chloride", "diastolic_bp"):
+        if moves(name, given) and name in facts and all(need in facts for need in MOVED[name][0]):
+            facts[name] = _moved(name, facts)
     if "neutrophils" in given and "leukocytes" in facts and "neutrophil_percent" not in given:
         facts["neutrophil_percent"] = _percent_of_neutrophils(facts)
     for name, needs, value in FOLLOWS:
@@ -53,6 +72,11 @@ def agree(facts: Table, given: Collection[str]) -> None:
         facts["lymphocyte_percent"] = np.minimum(facts["lymphocyte_percent"], np.maximum(_others(facts) - 1, 0))
     if "direct_bilirubin" in facts and "bilirubin" in facts:  # where the total is given, the part gives way
         facts["direct_bilirubin"] = np.minimum(facts["direct_bilirubin"], facts["bilirubin"])
+
+
+def moves(name: str, given: Collection[str]) -> bool:
+    """Whether others move a value that a condition does not set; the diastolic pressure, where it sets the systolic."""
+    return name in MOVED and name not in given and (name != "diastolic_bp" or "systolic_bp" in given)
 
 
 def drawn_gas(given: Collection[str]) -> tuple[str, str]:
@@ -104,9 +128,39 @@ def calcium_ends(facts: Table) -> tuple[Floats, Floats]:
     The corrected one lies within the reference interval; with much albumin both do: a laboratory's healthy people have
     that too.
     """
-    low, high = (end + calcium_of_albumin(facts) for end in CALCIUM)
-    high = np.minimum(high, CALCIUM[1])
+    low, high = (end + calcium_of_albumin(facts) for end in USUAL["calcium"])
+    high = np.minimum(high, USUAL["calcium"][1])
     return np.minimum(low, high), high
+
+
+def ionised_ends(facts: Table) -> tuple[Floats, Floats]:
+    """Between which ionised calcium, mmol/L, is where no condition sets it.
+
+    It is the same share of the calcium that is corrected for albumin: the lower limit's of what is low, the upper one's
+    of what is high, and of what lies between them it does too. (Some 40 to 50% of calcium is ionised, and 1.16 to 1.31
+    mmol/L of 8.5 to 10.5 mg/dL is normal: https://dev.statpearls.com/point-of-care/23258.)
+    """
+    corrected = as_written(facts, "calcium") - (calcium_of_albumin(facts) if "albumin" in facts else 0)
+    (low, high), ionised = USUAL["calcium"], USUAL["ionised_calcium"]
+
+    def share_of(calcium: Floats) -> Floats:
+        found: Floats = calcium * np.interp(calcium, (low, high), (ionised[0] / low, ionised[1] / high))
+        return found
+
+    less, more = corrected - IONISED_ALLOWANCE, corrected + IONISED_ALLOWANCE
+    less = np.where(corrected >= low, np.maximum(less, low), less)
+    return share_of(less), share_of(np.where(corrected <= high, np.minimum(more, high), more))
+
+
+def diastolic_ends(facts: Table) -> tuple[Floats, Floats]:
+    """Between which the diastolic pressure, mmHg, is where a condition sets the systolic alone.
+
+    A pulse pressure under a quarter of the systolic one is narrow, over half of it wide (both:
+    https://doctoryg.blogspot.com/2020/12/pulse-pressure.html), and 40 of 120 mmHg usual
+    (https://chromoscience.com/2019/12/13/the-pulse-pressure/): here it is 0.3 to 0.5 of it.
+    """
+    systolic = as_written(facts, "systolic_bp")
+    return DIASTOLIC[0] * systolic, DIASTOLIC[1] * systolic
 
 
 def chloride_ends(facts: Table) -> tuple[Floats, Floats]:
@@ -115,14 +169,18 @@ def chloride_ends(facts: Table) -> tuple[Floats, Floats]:
     Chloride makes up for bicarbonate that is lost (https://www.healthcare.uiowa.edu/path_handbook/handbook/test2734.html),
     and the gap stays at 12 +- 2 mmol/L (http://medcraveonline.com/JACCOA/JACCOA-05-00190.php; others: metabolic.toml).
     Albumin makes 2.5 of it for each g/dL (Figge 1998: see scores.toml); lactate and ketones are anions that it has in
-    full (lactate: https://sage.cnpereading.com/doi/10.1177/08850666251411921).
+    full (lactate: https://sage.cnpereading.com/doi/10.1177/08850666251411921). What failing kidneys keep back goes with
+    creatinine: 0.4 for each mg/dL is a design constant. It makes 3 more of the usual stage 5, where 2.4 more than in
+    stage 1 (Zijlstra 2023, https://ebusca.uv.mx/Record/pubmed-10539198/Details) and 2.6 more than 12 as dialysis begins
+    (https://www.pubmed.gov/31984460/) were measured, without regard to albumin; in acute injury one half has a normal
+    gap (Rocktaeschel 2003, https://www.doi.org/10.1186/cc2333).
     """
     gap: Floats = np.full(np.shape(facts["sodium"]), USUAL_GAP)
     if "albumin" in facts:
         gap = gap + 2.5 * (as_written(facts, "albumin") - ALBUMIN)
-    for name, usual in ANIONS.items():
+    for name, (usual, share) in ANIONS.items():
         if name in facts:
-            gap = gap + np.fmax(as_written(facts, name) - usual, 0)
+            gap = gap + share * np.fmax(as_written(facts, name) - usual, 0)
     middle = as_written(facts, "sodium") - as_written(facts, "bicarbonate") - gap
     return middle - GAP_ALLOWANCE, middle + GAP_ALLOWANCE
 
@@ -138,18 +196,13 @@ def _calcium(facts: Table, given: Collection[str]) -> None:
         if "calcium" in given:
             facts["calcium"] = facts["calcium"] + calcium_of_albumin(facts)
         else:
-            facts["calcium"] = _moved(facts["calcium"], CALCIUM, calcium_ends(facts))
+            facts["calcium"] = _moved("calcium", facts)
 
 
-def _chloride(facts: Table, given: Collection[str]) -> None:
-    needs, _ = MOVED["chloride"]
-    if "chloride" in facts and "chloride" not in given and all(name in facts for name in needs):
-        facts["chloride"] = _moved(facts["chloride"], CHLORIDE, chloride_ends(facts))
-
-
-def _moved(values: Floats, usual: tuple[float, float], ends: tuple[Floats, Floats]) -> Floats:
-    """Values that lie so between these ends as they lay between the usual ones."""
-    return ends[0] + (values - usual[0]) / (usual[1] - usual[0]) * (ends[1] - ends[0])
+def _moved(name: str, facts: Table) -> Floats:
+    """Values that lie so between their ends as they lay between the usual ones."""
+    (low, high), (least, most) = USUAL[name], ENDS[name](facts)
+    return least + (facts[name] - low) / (high - low) * (most - least)
 
 
 def _gas(facts: Table, given: Collection[str]) -> None:
@@ -193,6 +246,13 @@ def _lymphocytes(facts: Table) -> Floats:
     return found
 
 
+def _hdl(facts: Table) -> Floats:
+    """No more than the other parts leave of the total."""
+    rest = facts["total_cholesterol"] - np.minimum(facts.get("triglycerides", np.float64(0)), 400) / 5
+    found: Floats = np.minimum(facts["hdl"], rest - LEAST_LDL)
+    return found
+
+
 def _ldl(facts: Table) -> Floats:
     """Friedewald 1972: total - HDL - triglycerides / 5, below 400 mg/dL of these."""
     rest = facts["total_cholesterol"] - facts["hdl"] - np.minimum(facts["triglycerides"], 400) / 5
@@ -207,6 +267,12 @@ def _osmolality(facts: Table) -> Floats:
     return 2 * facts["sodium"] + facts["glucose"] / 18 + facts["bun"] / 2.8 + 3
 
 
+ENDS: dict[str, Callable[[Table], tuple[Floats, Floats]]] = {
+    "calcium": calcium_ends,
+    "ionised_calcium": ionised_ends,
+    "chloride": chloride_ends,
+    "diastolic_bp": diastolic_ends,
+}
 FOLLOWS: list[tuple[str, tuple[str, ...], Callable[[Table], Floats]]] = [  # what, from what, how; in this order
     ("haematocrit", ("haemoglobin",), lambda facts: HAEMATOCRIT * facts["haemoglobin"]),
     ("lymphocyte_percent", ("neutrophil_percent",), _lymphocytes),
@@ -214,6 +280,7 @@ FOLLOWS: list[tuple[str, tuple[str, ...], Callable[[Table], Floats]]] = [  # wha
     ("total_protein", ("albumin",), lambda facts: np.maximum(facts["total_protein"], facts["albumin"] + 1.5)),
     ("bilirubin", ("direct_bilirubin",), lambda facts: np.maximum(facts["bilirubin"], facts["direct_bilirubin"])),
     ("transferrin_saturation", ("iron", "tibc"), lambda facts: np.clip(100 * facts["iron"] / facts["tibc"], 1, 100)),
+    ("hdl", ("total_cholesterol",), _hdl),
     ("ldl", ("total_cholesterol", "hdl", "triglycerides"), _ldl),
     ("serum_osmolality", ("sodium", "glucose", "bun"), _osmolality),
 ]

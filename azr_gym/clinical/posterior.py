@@ -11,11 +11,12 @@ others. Where all is known it is exact, but for what is said here:
   independent. One that is not of every age and sex is possible, and never sure, where these are unknown.
 - A value that follows from others counts, where any of these is unknown, as its own and as drawn patients have it, in
   equal parts: a patient of whom the others are not even measured has its own. What is given of the others is not used.
-- Calcium and chloride, which others move, count so where these are known (lactate and ketones, where the condition sets
-  them), and else as values that follow.
+- Calcium and chloride, which others move, count so where these are known (lactate, ketones and creatinine, where the
+  condition sets them), and else as values that follow; likewise ionised calcium, and the diastolic pressure of
+  conditions that set the systolic alone.
 - Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein,
-  bilirubin, and lymphocytes that a condition sets, which are only held to their bounds by others, count as drawn.
+  bilirubin, HDL, and lymphocytes that a condition sets, which are only held to their bounds by others, count as drawn.
   Weight and height do not count.
 
 So what a condition's patients can have never counts as impossible for it, however little is known of them.
@@ -37,6 +38,7 @@ from azr_gym.clinical.latent import (
     ALLOWANCE,
     ANIONS,
     BICARBONATES,
+    ENDS,
     FOLLOWS,
     GAS,
     HELD,
@@ -44,12 +46,11 @@ from azr_gym.clinical.latent import (
     USUAL_PACO2,
     USUAL_PH,
     breath_alone,
-    calcium_ends,
     calcium_of_albumin,
-    chloride_ends,
     drawn_gas,
     expected_paco2,
     expected_ph,
+    moves,
 )
 from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range, Sex
 from azr_gym.clinical.room import WEIGHTS
@@ -64,11 +65,11 @@ LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
 HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS} | {
     "neutrophil_percent": frozenset(["neutrophils"]),
     "lymphocyte_percent": frozenset(["neutrophil_percent", "eosinophil_percent", "neutrophils"]),
-    "calcium": frozenset([*MOVED["calcium"][0], *MOVED["calcium"][1]]),
+    **{name: frozenset([*needs, *others]) for name, (needs, others) in MOVED.items()},
     "chloride": frozenset([*MOVED["chloride"][0], *MOVED["chloride"][1], *GAS, *BICARBONATES]),
     **{name: frozenset([*GAS, *BICARBONATES]) for name in (*GAS, *BICARBONATES, "base_excess")},
 }
-ENDS = {"calcium": calcium_ends, "chloride": chloride_ends}
+IF_SET = (*HELD, "diastolic_bp")  # hang on others only where the condition sets these
 
 _tail = np.frompyfunc(lambda z: 0.5 * math.erfc(z / math.sqrt(2)), 1, 1)  # of the normal distribution, above z
 
@@ -287,15 +288,15 @@ class Posterior:
         (low_f, high_f), (low_m, high_m) = analyte.usual(True), analyte.usual(False)
         women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
         others = HANGS_ON.get(analyte.id, frozenset())
-        if others and (analyte.id not in HELD or not others.isdisjoint(one.labs)):
+        if others and (analyte.id not in IF_SET or not others.isdisjoint(one.labs)):
             women_N = (women_N + self._counted_mass(one, analyte, values_N, half, 1.0)) / 2
             men_N = (men_N + self._counted_mass(one, analyte, values_N, half, 0.0)) / 2
         share_N = np.where(np.isnan(female_N), one.female, female_N)
         mass_N = share_N * women_N + (1 - share_N) * men_N
-        if analyte.id in MOVED:
+        if moves(analyte.id, one.labs):
             mass_N = self._moved_mass(one, analyte, facts, mass_N)
         for reading, place in one.fitted:
-            if analyte.id in reading.record.labs:
+            if analyte.id in reading.record.labs and not moves(analyte.id, one.labs):
                 low, high = reading.record.labs[analyte.id]
                 overlap_N = np.minimum(values_N + half, high) - np.maximum(values_N - half, low)
                 fits_N = np.clip(overlap_N, 0, None) / (high - low)

@@ -15,13 +15,13 @@ from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
 from azr_gym.clinical.latent import (
     ANIONS,
-    CALCIUM,
-    CHLORIDE,
     DECIMALS,
+    USUAL,
     agree,
     breath_alone,
     expected_paco2,
     expected_ph,
+    moves,
 )
 from azr_gym.clinical.library import knowledge
 
@@ -207,8 +207,9 @@ def test_lungs_make_up_for_a_bicarbonate_as_is_published() -> None:
 def test_what_latent_knows_of_analytes_is_what_they_are() -> None:
     analytes = knowledge().analytes
     assert {name: analytes[name].decimals for name in DECIMALS} == DECIMALS
-    assert {name: analytes[name].interval(False)[1] for name in ANIONS} == ANIONS
-    for name, ends in (("calcium", CALCIUM), ("chloride", CHLORIDE)):
+    for name, (usual, _) in ANIONS.items():
+        assert analytes[name].interval(True)[1] <= analytes[name].interval(False)[1] == usual
+    for name, ends in USUAL.items():
         assert analytes[name].interval(False) == analytes[name].interval(True) == ends
 
 
@@ -225,20 +226,76 @@ def test_corrected_calcium_is_normal_where_no_condition_sets_it(seed: int, condi
         low, high = labs["calcium"]
         assert ((corrected(facts) > low - 0.06) & (corrected(facts) < high + 0.06)).mean() > 0.75
     else:
-        assert ((corrected(facts) > CALCIUM[0] - 0.06) & (corrected(facts) < CALCIUM[1] + 0.06)).all()
-        assert (facts["calcium"] <= CALCIUM[1]).all()
+        least, most = USUAL["calcium"]
+        assert ((corrected(facts) > least - 0.06) & (corrected(facts) < most + 0.06)).all()
+        assert (facts["calcium"] <= most).all()
 
 
 @given(seeds, conditions)
 @settings(max_examples=60)
-def test_the_anion_gap_is_normal_but_for_lactate_and_ketones_where_no_condition_sets_chloride(
+def test_the_anion_gap_is_normal_but_for_what_adds_to_it_where_no_condition_sets_chloride(
     seed: int, condition: str
 ) -> None:
     facts = generator().sample(np.random.default_rng(seed), condition, 100, whole=True)
     if "chloride" not in knowledge().conditions[condition].labs:
         gap = facts["sodium"] - facts["chloride"] - facts["bicarbonate"] + 2.5 * (4 - facts["albumin"])
-        gap -= sum(np.maximum(facts[name] - usual, 0) for name, usual in ANIONS.items())
+        gap -= sum(share * np.maximum(facts[name] - usual, 0) for name, (usual, share) in ANIONS.items())
         assert ((gap > 10 - 1e-6) & (gap < 14 + 1e-6)).all()
+
+
+def test_failing_kidneys_raise_the_anion_gap_and_often_above_the_normal_one() -> None:
+    rng, often = np.random.default_rng(0), {}
+    for condition in ("ckd_stage_1", "acute_kidney_injury", "ckd_stage_5"):
+        facts = generator().sample(rng, condition, 2000, whole=True)
+        gap = facts["sodium"] - facts["chloride"] - facts["bicarbonate"] + 2.5 * (4 - facts["albumin"])
+        often[condition] = (gap > 14).mean()
+    assert often["ckd_stage_1"] == 0 < often["acute_kidney_injury"] < 0.5 < often["ckd_stage_5"] < 0.9
+
+
+@given(seeds, conditions)
+@settings(max_examples=60)
+def test_ionised_calcium_is_low_high_or_normal_as_the_corrected_one_is(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 100, whole=True)
+    (low, high), (least, most), slack = USUAL["calcium"], USUAL["ionised_calcium"], 0.25  # what moves it, and rounding
+    sides_N = np.where(corrected(facts) < low - slack, -1, np.where(corrected(facts) > high + slack, 1, 0))
+    ionised_N = np.where(facts["ionised_calcium"] < least, -1, np.where(facts["ionised_calcium"] > most, 1, 0))
+    inside_N = (corrected(facts) >= low) & (corrected(facts) <= high)
+    assert (ionised_N[inside_N] == 0).all()
+    assert (ionised_N[sides_N != 0] == sides_N[sides_N != 0]).all()
+
+
+SETS_SYSTOLIC = [one.id for one in knowledge().conditions.values() if moves("diastolic_bp", one.labs)]
+
+
+@given(seeds, st.sampled_from(SETS_SYSTOLIC))
+@settings(max_examples=40)
+def test_where_a_condition_sets_the_systolic_pressure_alone_the_diastolic_follows(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 200)
+    pulse_N = 1 - facts["diastolic_bp"] / facts["systolic_bp"]
+    assert ((pulse_N > 0.29) & (pulse_N < 0.51)).all()
+
+
+@given(seeds, conditions)
+@settings(max_examples=60)
+def test_hdl_and_ldl_are_parts_of_the_cholesterol(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 200, whole=True)
+    assert (facts["hdl"] + facts["ldl"] <= facts["total_cholesterol"] + 1).all()
+
+
+def test_lack_of_magnesium_keeps_pth_from_rising_with_low_calcium() -> None:
+    facts = generator().sample(np.random.default_rng(0), "hypomagnesaemia", 1000, whole=True)
+    low_N = corrected(facts) < 8.5
+    assert low_N.mean() > 0.3
+    assert (facts["pth"][low_N] <= 65).mean() > 0.9
+
+
+def test_carbon_dioxide_that_is_kept_for_long_is_made_up_for() -> None:
+    """3.5 to 4 mmol/L for 10 mmHg, give or take 2; where it is acute, 1."""
+    for condition in ("copd_exacerbation", "chronic_hypercapnic_respiratory_failure"):
+        facts = generator().sample(np.random.default_rng(0), condition, 1000, whole=True)
+        less_N, more_N = (24 + slope * (facts["paco2"] - 40) for slope in (0.35, 0.4))
+        bound_N = facts["arterial_bicarbonate"]
+        assert ((bound_N > less_N - 2.5) & (bound_N < more_N + 2.5)).mean() > 0.9
 
 
 def test_chloride_makes_up_for_a_bicarbonate_that_is_lost() -> None:

@@ -159,7 +159,7 @@ def test_it_is_calibrated(shown: float) -> None:
     assert sum(of_truth) > 0.9 if shown == 1.0 else sum(of_truth) > 0.3
 
 
-SALTS = ("sodium", "chloride", "bicarbonate", "albumin", "calcium", "lactate", "beta_hydroxybutyrate")
+SALTS = ("sodium", "chloride", "bicarbonate", "albumin", "calcium", "lactate", "beta_hydroxybutyrate", "creatinine")
 ALIKE = {  # conditions that differ in values which move each other
     "chloride": (
         SALTS,
@@ -168,6 +168,18 @@ ALIKE = {  # conditions that differ in values which move each other
     "calcium": (
         ("albumin", "calcium"),
         ("nephrotic_syndrome", "long_qt_syndrome", "ckd_stage_4", "multiple_myeloma", "panic_disorder"),
+    ),
+    "ionised": (
+        ("albumin", "calcium", "ionised_calcium"),
+        ("nephrotic_syndrome", "hypocalcaemia", "ckd_stage_4", "hypercalcaemia", "panic_disorder"),
+    ),
+    "pressure": (
+        ("systolic_bp", "diastolic_bp"),
+        ("variceal_bleeding", "av_block_complete", "sepsis", "acute_tubular_necrosis", "nstemi", "panic_disorder"),
+    ),
+    "lipids": (
+        ("total_cholesterol", "hdl", "ldl", "triglycerides"),
+        ("nephrotic_syndrome", "hypercholesterolaemia", "metabolic_syndrome", "masld", "panic_disorder"),
     ),
     "breath": (
         ("ph", "paco2", "bicarbonate", "sodium", "chloride"),
