@@ -38,8 +38,10 @@ from azr_gym.clinical.values import (
     UnknownUnit,
     Unreadable,
     amount_of,
+    dashed,
     graded,
     number_of,
+    spelled,
     truth,
 )
 
@@ -175,8 +177,11 @@ class Reader:
             sign, body = line[:1], line[1:] if line[:1] in "+-" else line
             for part in filter(None, map(str.strip, body.split(","))):
                 name, _, value = part.partition(" ")
-                if sign in ("+", "-") and plain(part) in self.findings:
-                    self.put(self.findings[plain(part)], float(sign == "+"))
+                said = plain(spelled(part))
+                if sign in ("+", "-") and said in self.findings:
+                    self.put(self.findings[said], float(sign == "+"))
+                elif said != plain(part) and self.phrase(said):
+                    pass  # "urine ketones -"
                 elif plain(name) in BODY_NAMES and value:
                     self.size(BODY_NAMES[plain(name)], value)
                 elif value and self.numeric(plain(name)):
@@ -350,8 +355,8 @@ class Reader:
     def stated(self, finding: str, there: float, value: Any) -> None:
         """A finding, or its absence, under whose name a value stands."""
         said = truth(value)
-        if said is None and self.known.findings[finding].kind is Kind.TEST and graded(value):
-            said = True
+        if said is None and self.known.findings[finding].kind is Kind.TEST and (graded(value) or dashed(value)):
+            said = graded(value)
         if said is not None:
             self.put(finding, there if said else 1.0 - there)
         elif isinstance(value, str) and value:
@@ -359,9 +364,9 @@ class Reader:
 
     def text(self, text: str) -> None:
         """Findings in words: "no fever, productive cough; denies chest pain"."""
-        if not self.phrase(plain(text)):  # a name may hold a comma, or "with"
+        if not self.phrase(plain(spelled(text))):  # a name may hold a comma, or "with"
             for part in re.split(r"[,;.\n]| and | but | with ", text):
-                said = plain(part)
+                said = plain(spelled(part))
                 if said and not self.phrase(said) and not self.within(said):
                     self.notes.append(f"{part.strip()!r} is nothing that is known here")
 

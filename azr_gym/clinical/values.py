@@ -31,6 +31,8 @@ SECOND = re.compile(  # "(100.9 F)" behind "38.3 C"
 ROUNDING = 0.05  # of a value: what published conversions differ by; the Fahrenheit scale is exact
 DEGREES = re.compile(r"\W*(?:deg(?:rees?)?)?(?:c|cel|celsius|f|fahrenheit)")
 GRADE = re.compile(r"(?:trace|small|moderate|large)\b|[1-4]\s*\+|\+\s*[1-4]\b|\++(?:ve)?(?!\S)", re.IGNORECASE)
+MINUS = re.compile(r"[\s:=(]{1,3}-(?:ve)?\)?$")  # behind the name of what is not there
+PLUSES = re.compile(r"\s*[1-4]\s*\+\s*")
 RANGE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(?:-|to)\s*(\d+(?:\.\d+)?)")
 ANNOTATION = re.compile(r"\{(.*?)\}")  # of a unit, as UCUM writes what is measured: "ng/mL{FEU}"
 YES = frozenset("yes true positive pos present detected reactive abnormal elevated".split()) | {"1"}
@@ -61,6 +63,16 @@ class Disagreement(Unreadable):
 def graded(value: object) -> bool:
     """Whether something is a grade of a dipstick on which anything is seen: trace, 1+ to 4+, + to ++++."""
     return isinstance(value, str) and GRADE.match(value.strip()) is not None
+
+
+def dashed(value: object) -> bool:
+    """Whether something is a minus: "-", "(-)", "-ve"."""
+    return isinstance(value, str) and MINUS.fullmatch(f" {value.translate(TRANSLATION).strip()}") is not None
+
+
+def spelled(text: str) -> str:
+    """A text whose minus at the end is written out: "urine ketones -" is negative."""
+    return MINUS.sub(" negative", text.translate(TRANSLATION).strip())
 
 
 def truth(value: object) -> bool | None:
@@ -106,6 +118,8 @@ def number_of(value: object, analyte: Analyte, called: str = "") -> float | None
     text = unicodedata.normalize("NFKC", f"{value} {unit}".translate(TRANSLATION)).strip()
     if plain(text) in UNKNOWN:
         return None
+    if PLUSES.fullmatch(text):
+        raise Unreadable(f"{text!r} is a grade, and no number")
     if plain(text) == "normal":
         return sum(analyte.reference) / 2
     if (both := RANGE.match(text)) is not None and float(both[2]) > float(both[1]):

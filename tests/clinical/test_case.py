@@ -153,7 +153,7 @@ def test_findings_in_words(text: str, wanted: dict[str, float]) -> None:
 
 DIPSTICK = {
     "urine ketones": "urine_ketones_positive", "ketonuria": "urine_ketones_positive", "urine protein": "urine_protein_positive", "proteinuria": "urine_protein_positive",
-    "leukocyte esterase": "urine_leukocytes_positive", "nitrites": "urine_nitrite_positive", "urine blood": "urine_blood_positive",
+    "glycosuria": "urine_glucose_positive", "leukocyte esterase": "urine_leukocytes_positive", "nitrites": "urine_nitrite_positive", "urine blood": "urine_blood_positive",
 }  # fmt: skip
 
 
@@ -167,7 +167,23 @@ def test_a_grade_of_a_dipstick_says_that_it_is_there(called: str, grade: str) ->
         assert (found.facts.get(DIPSTICK[called]), found.notes, found.trouble) == (1.0, (), None), labs
 
 
-@pytest.mark.parametrize(("called", "value"), [("urine ketones", "negative"), ("urine protein", "none"), ("urine ketones", "5+"), ("chest pain", "4+"), ("nitrites", "-")])  # fmt: skip
+@pytest.mark.parametrize("minus", ["-", "\u2212", "(-)", "-ve", "\u2013"])
+@pytest.mark.parametrize("called", ["urine ketones", "nitrites", "glycosuria", "urine glucose"])
+def test_a_minus_says_that_it_is_not_there(called: str, minus: str) -> None:
+    finding = knowledge().names["finding"][called]
+    labs: list[object] = [{called: minus}, [f"{called} {minus}"], [f"{called}: {minus}"], f"cough, {called} {minus}"]
+    texts = [json.dumps({"age": 30, "sex": "F", "labs": one}) for one in labs]
+    for text in [*texts, f"30 F\n{called} {minus}", f"30 F\n+ cough, {called} {minus}"]:
+        assert parse_case(text).facts[finding] == 0.0, text
+
+
+def test_a_grade_is_no_number() -> None:
+    parsed = parse_case('{"age": 30, "sex": "F", "urine": {"glucose": "3+"}, "base_excess": "+3"}')
+    assert "glucose" not in parsed.facts
+    assert parsed.facts["base_excess"] == 3
+
+
+@pytest.mark.parametrize(("called", "value"), [("urine ketones", "negative"), ("urine protein", "none"), ("urine ketones", "5+"), ("chest pain", "4+"), ("chest pain", "-")])  # fmt: skip
 def test_what_is_no_grade_does_not(called: str, value: str) -> None:
     found = parse_case(json.dumps({"age": 50, "sex": "M", "labs": {called: value}}))
     assert 1.0 not in {found.facts.get(name) for name in ("urine_ketones_positive", "urine_protein_positive", "chest_pain", "urine_nitrite_positive")}  # fmt: skip
