@@ -72,7 +72,7 @@ EXPECTING = WOMAN | {PREGNANT: 1.0}
 BOTH = EXPECTING | {"systolic_bp": 150.0, "second_systolic_bp": 150.0}  # of the readings are raised
 # (score, fact, one side, its points, the other side, its points, what else is changed)
 SIDES: list[tuple[str, str, float, float, float, float, dict[str, float]]] = [
-    (*row, {}) if len(row) == 6 else row  # type: ignore[misc]
+    (*row, {}) if len(row) == 6 else row
     for row in [
         ("wells_pe", "heart_rate", 100, 0, 101, 1.5),
         ("perc", "age", 49, 0, 50, 1), ("perc", "heart_rate", 99, 0, 100, 1), ("perc", "spo2", 95, 0, 94, 1),
