@@ -77,8 +77,7 @@ def of(
 ) -> Chart:
     """The chart of a task, with what was answered. What the patient has is on it only when the episode is over, or
     given (abduction)."""
-    condition = known.conditions.get(task.condition)
-    has = f"{condition.name} ({condition.icd10cm})" if condition is not None else task.condition
+    has = prompts.diagnosis(known, task.condition)
     given = task.mode is Mode.ABDUCTION
     asked = (
         f"The patient was diagnosed with: {has}. What else is there?" if given else task.question or prompts.QUESTION

@@ -318,6 +318,22 @@ def answer(known: Library, task: ClinicalTask, style: PromptStyle, verb: str = "
     return "\n".join(_marks(known, added)) if style is PromptStyle.COMPACT else _tagged(known, added)
 
 
+def key(known: Library, task: ClinicalTask) -> str:
+    """What a solver was to find, as a person reads it."""
+    if isinstance(task, InductionTask):
+        return task.rule
+    assert isinstance(task, CaseTask)
+    if task.mode is Mode.DEDUCTION:
+        return diagnosis(known, task.condition)
+    return "\n".join(_marks(known, dict(task.removed)))
+
+
+def diagnosis(known: Library, condition: str) -> str:
+    """A condition with its code."""
+    one = known.conditions.get(condition)
+    return f"{one.name} ({one.icd10cm})" if one is not None else condition
+
+
 def patient(known: Library, facts: Mapping[str, float], style: PromptStyle) -> str:
     """A patient as a proposer would write it."""
     if style is PromptStyle.COMPACT:

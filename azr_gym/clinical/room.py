@@ -20,6 +20,7 @@ from azr_gym.clinical.task import CaseTask, ClinicalTask, InductionTask, Mode, f
 from azr_gym.clinical.workup import Terms
 from azr_gym.errors import BadArgument, BadTask
 from azr_gym.pool import TaskPool
+from azr_gym.render import Section
 from azr_gym.roles import PromptStyle, Role, Split, choose
 from azr_gym.room import Brief, Room, Verdict
 
@@ -252,6 +253,18 @@ class ClinicalRoom(Room[ClinicalTask]):
         if rule is None:
             raise BadTask(f"options['rule'] must be a rule of azr_gym.clinical.criteria, not {given!r}")
         return Brief(mode, subject=rule.text, pool=pool)
+
+    def scene(
+        self, task: ClinicalTask | Brief[ClinicalTask], text: str | None, verdict: Verdict[Any] | None, over: bool
+    ) -> list[Section]:
+        """What is asked and answered; the key only when the episode is over."""
+        shown = super().scene(task, text, verdict, over)
+        if verdict is not None:
+            key = verdict.task if isinstance(task, Brief) else task if over else None
+            if key is not None:
+                key = key if self.sequential is None else workup.of(key).case
+                shown.append(Section("in fact", prompts.key(self.library, key)))
+        return shown
 
     def picture(self, shown: Any, text: str | None, verdict: Verdict[Any] | None, over: bool) -> Any:
         """A patient's chart; of an accepted proposal its patient's. Everything else is drawn as text."""

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,13 +55,31 @@ def test_a_person_diagnoses_a_patient() -> None:
     game = ("ClinicalCase-v0", "--episodes", "1", "--seed", "3")
     done = play("?\nnonsense\n\n", *game)
     assert done.returncode == 0, done.stderr
-    for words in ("Patient:", "malformed", "reward 0", "0 in 1 episodes"):
+    for words in ("Patient:", "malformed", "in fact", "reward 0", "0 in 1 episodes"):
         assert words in done.stdout
-    shown = done.stdout[: done.stdout.index("malformed")]
+    shown, told = done.stdout.split("malformed")
     answer = shown[shown.rindex("<answer>") : shown.rindex("</answer>")] + "</answer>"
+    assert answer.removeprefix("<answer>").removesuffix("</answer>") in told
     done = play(f"{answer}\n\n", *game)
     assert "correct" in done.stdout
     assert "1 in 1 episodes" in done.stdout
+
+
+@pytest.mark.parametrize("mode", ["deduction", "abduction", "induction"])
+def test_a_person_is_told_the_key_when_the_episode_is_over_and_not_before(mode: str) -> None:
+    env = gym.make("ClinicalCase-v0", mode=mode, max_attempts=2, render_mode="ansi").unwrapped
+    env.reset(seed=5)
+    env.step("<answer>nonsense</answer>")
+    assert "in fact" not in str(env.render())
+    env.step("<answer>nonsense</answer>")
+    assert "in fact" in str(env.render())
+
+
+def test_a_person_is_told_the_diagnosis_of_a_lost_work_up() -> None:
+    game = ("ClinicalCase-v0", "--workup", "sequential", "--episodes", "1", "--seed", "3")
+    done = play("order blood count\n\ndiagnose nothing at all\n\ndiagnose scurvy\n\n", *game)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("in fact") == 1
 
 
 def test_the_end_of_the_input_ends_the_game() -> None:
