@@ -13,8 +13,12 @@ import numpy as np
 
 from azr_gym.roles import Role
 
+from .tokenizer import THINK, THOUGHT
+
 MODULES = {"CodeTriplet-v0": ".corpus_code", "ClinicalCase-v0": ".corpus_clinic"}  # by environment
 PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
+TOLD_SHARE = 0.85  # of the answers that can think are told to, by a tag behind the question
+THOUGHT_SHARE = 0.2  # of the others think by themselves
 # Of programs and patients both: words may hold digits, and none begins with the space after a comma or a sign, so that
 # a finding is one token wherever it stands.
 MIXED = r"\n[+-] |, |\n +|\n|\d| ?[a-eA-E](?=[a-eA-E]*(?!\w))| ?[A-Za-z_]\w*| ?[^\sA-Za-z_\d]+| +"
@@ -29,6 +33,30 @@ class Example:
     prompt: str
     answer: str
     more: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Whether answers think first, and whether they were told to."""
+
+    thinks: bool
+    told: bool
+
+    @classmethod
+    def drawn(cls, rng: np.random.Generator) -> Style:
+        """Most are told to think; of the others few do.
+
+        So a base can think, and hardly does: whether it pays is left to self-play.
+        """
+        told = rng.random() < TOLD_SHARE
+        return cls(told or rng.random() < THOUGHT_SHARE, told)
+
+    def turn(self, question: str, thought: str, answer: str) -> tuple[str, str]:
+        """A prompt and what is written after it. Without a thought the answer stands alone."""
+        if not (self.thinks and thought):
+            return question, f" {answer}"
+        said = f"{thought}{THOUGHT} {answer}"
+        return (question + THINK, said) if self.told else (question, THINK + said)
 
 
 def thinned(rng: np.random.Generator, made: Iterable[Example]) -> Iterator[Example]:

@@ -1,11 +1,11 @@
 """What a small base of the code room reads: its generator's programs, worded as the room words its prompts.
 
-Every program gives six examples, one for each role in each mode. Some answers think first: between think tags, the
-values that the program computes on the way, operation by operation; in abduction from the output backwards.
+Every program gives six examples, one for each role in each mode. Most answers of deduction and abduction think first:
+between think tags, the values that the program computes on the way, operation by operation; in abduction from the
+output backwards.
 
-Deduction and abduction go on after their answer: more calls of the same program, each with its answer. A small model
-learns what an operation does from answers, and a program that is read once for many of them teaches several times as
-much in the same number of tokens. A thought is long, and each of its lines is an operation's answer: it needs fewer.
+Thinking answers go on: more calls of the same program, each with its answer. A small model learns what an operation
+does from answers, and a program that is read once for several of them teaches more in the same number of tokens.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from azr_gym.code.triplet import InductionTask, Mode, Triplet
 from azr_gym.roles import PromptStyle, Role
 from azr_gym.room import Brief
 
-from .corpus import Example, thinned
-from .tokenizer import CODE, THINK, THOUGHT
+from .corpus import Example, Style, thinned
+from .tokenizer import CODE
 
 COMPACT = PromptStyle.COMPACT
-THOUGHT_SHARE = 0.3  # of the answers about programs that have something on the way
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
-MORE, MORE_THOUGHT = 4, 3  # further calls of a program, at most, where answers do not think and where they do
+MORE = 3  # further calls of a program, at most, where answers think
 SPLIT = CODE
 
 
@@ -56,7 +55,7 @@ def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Exampl
 
 def _examples(rng: np.random.Generator, made: Sample, triplet: Triplet, shown: Sequence[Triplet]) -> Iterator[Example]:
     for mode in (Mode.DEDUCTION, Mode.ABDUCTION):
-        yield _solved(made, mode, rng.random() < THOUGHT_SHARE)
+        yield _solved(made, mode, Style.drawn(rng))
         task = Triplet(mode, triplet.program, triplet.arguments, triplet.output)
         asked = prompts.propose(Brief(mode, _references(rng, shown)), 0, COMPACT)
         yield Example(Role.PROPOSE, mode, asked, prompts.proposal(task.program, task.arguments, COMPACT))
@@ -74,13 +73,13 @@ def _references(rng: np.random.Generator, shown: Sequence[Triplet]) -> tuple[Tri
     return tuple(dict.fromkeys(shown[int(rng.integers(len(shown)))] for _ in range(count)))
 
 
-def _solved(made: Sample, mode: Mode, thinking: bool) -> Example:
-    """Calls of a program, one after the other."""
+def _solved(made: Sample, mode: Mode, style: Style) -> Example:
+    """Calls of a program, one after the other; more than one where it thinks."""
     turns = []
-    for place in range(min(len(made.inputs), 1 + (MORE_THOUGHT if thinking else MORE))):
+    for place in range(min(len(made.inputs), 1 + MORE * style.thinks)):
         task = Triplet.of(mode, made.source, made.inputs[place], made.outputs[place])
-        thought = _thought(made.traces[place], mode) if thinking else ""
-        turns.append((prompts.solve(task, COMPACT), f"{thought} {prompts.answer(task, COMPACT)}"))
+        question, answer = prompts.solve(task, COMPACT), prompts.answer(task, COMPACT)
+        turns.append(style.turn(question, _thought(made.traces[place], mode), answer))
     (prompt, answer), *others = turns
     return Example(
         Role.SOLVE, mode, prompt, answer, tuple((asked.removeprefix(made.source), said) for asked, said in others)
@@ -90,6 +89,4 @@ def _solved(made: Sample, mode: Mode, thinking: bool) -> Example:
 def _thought(trace: Sequence[tuple[str, object]], mode: Mode) -> str:
     """The values on the way to the output, or back from it; nothing where there is no way."""
     steps = [f"{name} = {value!r}" for name, value in trace[:-1]]
-    if not steps:
-        return ""
-    return f"{THINK}{chr(10).join(steps if mode is Mode.DEDUCTION else reversed(steps))}{THOUGHT}"
+    return "\n".join(steps if mode is Mode.DEDUCTION else reversed(steps))

@@ -173,15 +173,17 @@ def weighed(
 ) -> tuple[list[int], list[tuple[float, int]]]:
     """The tokens of questions with their answers, as many as fit into `MAX_LENGTH`, and runs of (weight, how many).
 
-    Each answer has its end. What comes after one, the first token of the next question, is nothing to learn.
+    Each answer has its end. What comes after one, the first token of the next question, is nothing to learn; nor is a
+    question's last, which may be a tag that tells to think: who learns to write it would think unasked.
     """
     weight = SOLVE_WEIGHT if role is Role.SOLVE else PROPOSE_WEIGHT
     row, runs = list[int](), list[tuple[float, int]]()
     for asked, said in turns:
         if len(row) + len(asked) + len(said) >= MAX_LENGTH:
             break
-        silent = int(bool(row))
-        runs += [(0.0, silent), (PROMPT_WEIGHT, len(asked) - silent), (weight, len(said) + 1)]
+        first = int(bool(row))
+        last = int(len(asked) > first)
+        runs += [(0.0, first), (PROMPT_WEIGHT, len(asked) - first - last), (0.0, last), (weight, len(said) + 1)]
         row += [*asked, *said, end]
     return row, runs
 

@@ -14,7 +14,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from azr_agents import corpus_code as corpus
+from azr_agents import corpus
+from azr_agents import corpus_code as code
 from azr_agents.corpus import Example
 from azr_agents.corpus_code import PAIRS, examples
 from azr_agents.tokenizer import THINK, THOUGHT
@@ -34,10 +35,10 @@ def take(count: int, levels: tuple[int, ...] = LEVELS, seed: int = 0) -> list[Ex
 
 
 @functools.cache
-def plenty(share: float = corpus.THOUGHT_SHARE) -> list[Example]:
-    """Examples that several tests count in; that share of the answers thinks that can."""
+def plenty(told: float = corpus.TOLD_SHARE) -> list[Example]:
+    """Examples that several tests count in; that share of the answers is told to think that can."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "THOUGHT_SHARE", share)
+        patch.setattr(corpus, "TOLD_SHARE", told)
         return take(4000)
 
 
@@ -54,6 +55,11 @@ def said(one: Example) -> str:
     return one.answer.rpartition(THOUGHT)[2].removeprefix(" ")
 
 
+def question(one: Example) -> str:
+    """A prompt without the tag that tells to think."""
+    return one.prompt.removesuffix(THINK)
+
+
 def thoughts(one: Example) -> list[str]:
     """What is thought, line by line."""
     return one.answer.removeprefix(THINK).partition(THOUGHT)[0].split("\n") if THOUGHT in one.answer else []
@@ -65,7 +71,7 @@ def task_of(one: Example) -> CodeTask:
         pairs = tuple((call[1], call[2]) for call in CALL.finditer(one.prompt))
         message = re.search("^# (.*)$", one.prompt, re.MULTILINE)
         return InductionTask(said(one), pairs * 2, message[1] if message else "")
-    program, call = one.prompt.removesuffix("\n? =").rsplit("\n", 1)
+    program, call = question(one).removesuffix("\n? =").rsplit("\n", 1)
     match = CALL.fullmatch(call)
     assert match is not None
     if one.mode is Mode.DEDUCTION:
@@ -100,7 +106,7 @@ def test_a_solver_reads_what_the_environment_shows_and_its_answer_is_right(mode:
     found = some(Role.SOLVE, mode, seed=n_pairs)
     envs = batch(len(found), mode=mode, n_pairs=n_pairs)
     shown, _ = envs.reset(options={"tasks": [task_of(one) for one in found]})
-    assert list(shown) == [one.prompt for one in found]
+    assert list(shown) == [question(one) for one in found]
     _, rewards, _, _, info = envs.step([one.answer for one in found])
     assert rewards.tolist() == [1.0] * len(found), info["reason"]
     assert any(thoughts(one) for one in found) == (mode is not Mode.INDUCTION)
@@ -184,32 +190,34 @@ def test_further_questions_are_about_the_same_program_and_their_answers_are_righ
     assert len(found) > 10
     asked = []
     for one in found:
-        program = one.prompt.removesuffix("\n? =").rsplit("\n", 1)[0]
+        program = question(one).removesuffix("\n? =").rsplit("\n", 1)[0]
         asked += [replace(one, prompt=program + question, answer=answer, more=()) for question, answer in one.more]
     envs = batch(len(asked), mode=mode)
     shown, _ = envs.reset(options={"tasks": [task_of(one) for one in asked]})
-    assert list(shown) == [one.prompt for one in asked]
+    assert list(shown) == [question(one) for one in asked]
     assert envs.step([one.answer for one in asked])[1].tolist() == [1.0] * len(asked)
 
 
-def test_direct_answers_go_on_longer_than_those_that_think() -> None:
+def test_answers_that_think_go_on() -> None:
     found = [one for one in plenty() if one.role is Role.SOLVE and one.mode is not Mode.INDUCTION]
-    think, direct = ([len(one.more) for one in found if bool(thoughts(one)) is wanted] for wanted in (True, False))
-    assert max(think) == corpus.MORE_THOUGHT < max(direct) == corpus.MORE
+    assert max(len(one.more) for one in found if thoughts(one)) == code.MORE
+    assert {one.prompt.endswith(THINK) for one in found if one.more and thoughts(one)} == {True, False}
 
 
 # --- thoughts ---------------------------------------------------------------------------------------------------
-def test_three_in_ten_answers_think_where_there_is_something_on_the_way() -> None:
-    found, always = plenty(), plenty(1.0)
-    assert [(one.prompt, said(one)) for one in found] == [(one.prompt, said(one)) for one in always]
+def test_most_are_asked_to_think_and_of_the_others_few_do() -> None:
     for mode in (Mode.DEDUCTION, Mode.ABDUCTION):
-        can = [one for one, other in zip(found, always, strict=True) if thoughts(other) and one.mode is mode]
-        assert 0.25 < sum(map(bool, map(thoughts, can))) / len(can) < 0.35
-        assert len(can) > 500
+        solved = [one for one in plenty() if (one.role, one.mode) == (Role.SOLVE, mode)]
+        asked = [one for one in solved if one.prompt.endswith(THINK)]
+        assert all(thoughts(one) and THINK not in one.answer for one in asked)
+        assert 0.7 < len(asked) / len(solved) < corpus.TOLD_SHARE, "where nothing is on the way there is no thought"
+        free = [one for one in solved if not one.prompt.endswith(THINK)]
+        assert all(bool(thoughts(one)) == one.answer.startswith(THINK) for one in free)
+        assert 0 < sum(map(bool, map(thoughts, free))) / len(free) < corpus.THOUGHT_SHARE
 
 
 def test_only_solvers_of_deduction_and_abduction_think() -> None:
-    kinds = {(one.role, one.mode) for one in plenty(1.0) if THINK in one.answer}
+    kinds = {(one.role, one.mode) for one in plenty(1.0) if THOUGHT in one.answer}
     assert kinds == {(Role.SOLVE, Mode.DEDUCTION), (Role.SOLVE, Mode.ABDUCTION)}
 
 

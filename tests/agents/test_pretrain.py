@@ -38,6 +38,7 @@ from azr_agents.pretrain import (
     make_tokenizer,
     schedule,
 )
+from azr_agents.tokenizer import THINK
 from azr_gym.errors import BadArgument
 from azr_gym.roles import Role
 
@@ -88,8 +89,10 @@ def test_every_answer_has_its_end_and_what_comes_after_one_is_nothing_to_learn(t
         assert set(weights[ends].tolist()) == {answered}
         seen[answered] += 1
         turns[len(ends)] += 1
-        first = tokenizer.decode(ids[: np.argmax(weights == weights[-1])])
-        assert first.endswith("? =") == (answered == SOLVE_WEIGHT)
+        begun = int(np.argmax(weights == weights[-1]))
+        assert weights[begun - 1] == 0, "the last of a question may be a tag that tells to think"
+        asked = tokenizer.decode(ids[:begun]).removesuffix(THINK)
+        assert asked.endswith("? =") == (answered == SOLVE_WEIGHT)
     assert set(seen) == {SOLVE_WEIGHT, float(np.float16(PROPOSE_WEIGHT))}
     assert len(turns) > 2, "some programs are called more often than others"
     assert len(corpus.ids) == len(corpus.weight) == corpus.start[-1]
@@ -109,8 +112,9 @@ def test_as_many_questions_as_fit_are_weighed(role: Role, turns: list[tuple[int,
         asked, said = turns[kept]
         assert len(ids) + asked + said >= MAX_LENGTH
     for place, (token, weight) in enumerate(zip(ids, weights, strict=True)):
-        silent = place > 0 and ids[place - 1] == 1
-        assert weight == (worth if token != 7 else 0.0 if silent else PROMPT_WEIGHT)
+        first = place > 0 and ids[place - 1] == 1
+        last = ids[place + 1 : place + 2] != [7]
+        assert weight == (worth if token != 7 else 0.0 if first or last else PROMPT_WEIGHT)
 
 
 def test_examples_that_are_too_long_are_left_out(
