@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from azr_gym.clinical import prompts, propose
 from azr_gym.clinical.engine import shared
 from azr_gym.clinical.generate import Difficulty, Generator
-from azr_gym.clinical.library import FEMALE, PERSON, Library
+from azr_gym.clinical.library import AGE, FEMALE, OLDEST, PERSON, Library
 from azr_gym.clinical.room import WEIGHTS
 from azr_gym.clinical.rules import Rulebook
 from azr_gym.clinical.task import CaseTask, InductionTask, Mode, frozen
@@ -113,13 +113,13 @@ def _proposed(known: Library, task: CaseTask, references: tuple[CaseTask, ...]) 
 def _grounds(known: Library, proof: Mapping[str, float], shown: Mapping[str, float]) -> str:
     """What a proof looks at: the values outside their reference interval, and the findings that are there."""
     there = [name for name, value in proof.items() if name in known.findings and name not in PERSON and value]
-    marks = {name: _mark(known, name, proof[name], bool(shown.get(FEMALE))) for name in proof if name in known.analytes}
+    marks = {name: _mark(known, name, proof[name], shown) for name in proof if name in known.analytes}
     lines = [", ".join(f"{name}{mark}" for name, mark in marks.items() if mark), ", ".join(there)]
     return "\n".join(line for line in lines if line)
 
 
-def _mark(known: Library, name: str, value: float, female: bool) -> str:
-    low, high = known.analytes[name].interval(female)
+def _mark(known: Library, name: str, value: float, person: Mapping[str, float]) -> str:
+    low, high = known.analytes[name].interval(bool(person.get(FEMALE)), person.get(AGE, OLDEST))
     return "<" if value < low else ">" if value > high else ""
 
 

@@ -209,7 +209,7 @@ def _patients(generator: Generator, rng: np.random.Generator, form: Layout, coun
     raw_NA = np.stack([facts.get(name, unknown_N) for name in form.analytes], axis=1)
     female_N = (facts[FEMALE] == 1.0).astype(np.int64)
     analytes = [engine.library.analytes[name] for name in form.analytes]
-    scaled_NA = np.stack([scaled(one, raw_NA[:, a], female_N) for a, one in enumerate(analytes)], axis=1)
+    scaled_NA = np.stack([scaled(one, raw_NA[:, a], female_N, facts[AGE]) for a, one in enumerate(analytes)], axis=1)
     there_NF = np.stack([facts[name] == 1.0 for name in form.findings], axis=1)
     facts_NW = np.concatenate([~np.isnan(raw_NA), np.where(there_NF, 1, -1)], axis=1).astype(np.int8)
     seen_NA = np.nan_to_num(scaled_NA).astype(np.float32)
@@ -247,14 +247,14 @@ def _labels(engine: Engine, form: Layout, facts: dict[str, Floats], count: int) 
     return np.where(diagnosed_N, place_C[judged.first_N], -1)
 
 
-def scaled(analyte: Analyte, raw_N: Floats, female_N: NDArray[np.int64]) -> Floats:
+def scaled(analyte: Analyte, raw_N: Floats, female_N: NDArray[np.int64], age_N: Floats) -> Floats:
     """Values as an agent sees them: -2 and 2 are the ends of the reference interval, and -6 and 6 the ends of all.
 
     What spreads over orders of magnitude is scaled by its logarithm, from a twentieth of the upper end on where the
     lower one is 0.
     """
-    ends = np.array([analyte.interval(False), analyte.interval(True)])[female_N]
-    low_N, high_N = ends[:, 0], ends[:, 1]
+    ends_GS2 = np.array([[analyte.interval(sex, start) for sex in (False, True)] for start in analyte.starts])
+    low_N, high_N = ends_GS2[np.searchsorted(analyte.starts, age_N, "right") - 1, female_N].T
     if analyte.log:
         low_N = np.where(low_N > 0, low_N, high_N / 20)
         raw_N, low_N, high_N = (np.log(np.maximum(values, 1e-9)) for values in (raw_N, low_N, high_N))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from azr_gym import text as texts
 from azr_gym.clinical import prompts
-from azr_gym.clinical.library import FEMALE, Analyte, Kind, Library
+from azr_gym.clinical.library import AGE, FEMALE, OLDEST, Analyte, Kind, Library
 from azr_gym.clinical.task import CaseTask, Mode
 from azr_gym.render import printable
 from azr_gym.room import Verdict, verdict_is_good
@@ -174,7 +174,7 @@ class _Page:
         self.pen.polygon([(x, middle - 6), (x + 5, middle), (x, middle + 6), (x - 5, middle)], self.ink(analyte))
 
     def interval(self, analyte: Analyte) -> tuple[float, float]:
-        return analyte.interval(bool(self.facts.get(FEMALE)))
+        return analyte.interval(bool(self.facts.get(FEMALE)), self.facts.get(AGE, OLDEST))
 
     def reference(self, analyte: Analyte) -> str:
         low, high = self.interval(analyte)

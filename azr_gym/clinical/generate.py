@@ -61,18 +61,17 @@ class Difficulty(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Laws:
-    """How values are distributed: normally, or their logarithm is, and held between ends. A analytes; of men, of women.
+    """How the values are distributed that a condition sets: normally, or their logarithm is. A analytes.
 
     Attributes:
-        middle_A2, spread_A2: the median, and one standard deviation.
-        low_A2, high_A2: the ends; infinite, where a condition sets the value.
+        set_A: which are set.
+        middle_A, spread_A: the median, and one standard deviation; 0 of the others.
         log_A: whether these are logarithms.
     """
 
-    middle_A2: Floats
-    spread_A2: Floats
-    low_A2: Floats
-    high_A2: Floats
+    set_A: Bools
+    middle_A: Floats
+    spread_A: Floats
     log_A: Bools
 
 
@@ -92,7 +91,7 @@ class Presentation:
         measured: places of what is measured, among the library's analytes.
         fitted: what values are drawn to fit findings, where no condition sets them: readings with their place. Those of
             findings that a condition names, and of drugs that are taken.
-        laws: how each of the analytes is distributed.
+        laws: how what the conditions set is distributed.
     """
 
     age: Range
@@ -167,7 +166,10 @@ class Generator:
         self.analytes = [*self.library.analytes.values()]
         self.limits_A2 = np.array([one.limits for one in self.analytes], np.float64)
         self.scale_A = 10.0 ** np.array([one.decimals for one in self.analytes])
-        self.ends_A22 = np.array([[one.usual(female) for female in (False, True)] for one in self.analytes])
+        self.starts = sorted({start for one in self.analytes for start in one.starts})  # of ages, years
+        self.ends_AGS2 = np.array(  # where values lie that no condition sets: by age, of men and of women
+            [[[one.usual(sex, age) for sex in (False, True)] for age in self.starts] for one in self.analytes]
+        )
         self.readings = [self._hangs(reading) for reading in self.library.readings]
         read = {self.place[name] for _, _, names, _, _ in self.readings for name in names}
         self.read = np.array(sorted(read), np.intp)  # the findings that these look at
@@ -349,14 +351,13 @@ class Generator:
         return panels, np.array([often[one] for one in panels]) / often.total()
 
     def _laws(self, labs: Mapping[str, Range]) -> Laws:
-        low_A2, high_A2 = self.ends_A22[..., 0].copy(), self.ends_A22[..., 1].copy()
-        middle_A2, spread_A2 = (low_A2 + high_A2) / 2, (high_A2 - low_A2) / SPREAD
-        log_A = np.zeros(len(self.analytes), np.bool_)
+        set_A, log_A = np.zeros((2, len(self.analytes)), np.bool_)
+        middle_A, spread_A = np.zeros((2, len(self.analytes)))
         for place, analyte in enumerate(self.analytes):
             if analyte.id in labs:
-                middle_A2[place], spread_A2[place], log_A[place] = law(labs[analyte.id])
-                low_A2[place], high_A2[place] = -np.inf, np.inf
-        return Laws(middle_A2, spread_A2, low_A2, high_A2, log_A)
+                set_A[place] = True
+                middle_A[place], spread_A[place], log_A[place] = law(labs[analyte.id])
+        return Laws(set_A, middle_A, spread_A, log_A)
 
     def _hangs(self, reading: Reading) -> tuple[Reading, frozenset[str], list[str], int, list[int]]:
         """A reading with the values that it hangs on, the findings that it looks at, its place, and what implies it."""
@@ -428,11 +429,11 @@ class Generator:
     ) -> None:
         """Add columns of values to `facts`, in place: rounded, within their limits, in agreement with each other."""
         places, laws, female_N = [*measured], one.laws, (facts[FEMALE] == 1.0).astype(np.int64)
-        middle_MN, spread_MN, low_MN, high_MN = (
-            ends_A2[places][:, female_N] for ends_A2 in (laws.middle_A2, laws.spread_A2, laws.low_A2, laws.high_A2)
-        )
-        values_MN = middle_MN + rng.standard_normal(middle_MN.shape) * spread_MN
-        values_MN = np.minimum(np.maximum(values_MN, low_MN), high_MN)
+        group_N = np.searchsorted(self.starts, facts[AGE], "right") - 1
+        low_MN, high_MN = np.moveaxis(self.ends_AGS2[places][:, group_N, female_N], -1, 0)
+        normal_MN, set_M = rng.standard_normal(low_MN.shape), laws.set_A[places]
+        values_MN = np.clip((low_MN + high_MN) / 2 + normal_MN * (high_MN - low_MN) / SPREAD, low_MN, high_MN)
+        values_MN[set_M] = (laws.middle_A[places, None] + normal_MN * laws.spread_A[places, None])[set_M]
         log_M = laws.log_A[places]
         values_MN[log_M] = np.exp(values_MN[log_M])
         facts.update(zip((self.analytes[place].id for place in places), values_MN, strict=True))

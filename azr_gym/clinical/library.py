@@ -11,7 +11,7 @@ import functools
 import re
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -24,6 +24,7 @@ from azr_gym.clinical.criteria import (
     BadCriterion,
     Columns,
     Criterion,
+    Floats,
     Formula,
     Interval,
     Truth,
@@ -38,6 +39,7 @@ from azr_gym.clinical.records import (
     BODY,
     FEMALE,
     MALE,
+    OLDEST,
     PERSON,
     PREGNANT,
     TIERS,
@@ -61,8 +63,8 @@ from azr_gym.clinical.records import (
 )
 
 __all__ = [
-    "AGE", "BODY", "FEMALE", "MALE", "PERSON", "PREGNANT", "TIERS", "Analyte", "BadKnowledge", "Certainty", "Check",
-    "Condition", "Derived", "Finding", "Implausible", "Item", "Kind", "Level", "Library", "Measured", "Range",
+    "AGE", "BODY", "FEMALE", "MALE", "OLDEST", "PERSON", "PREGNANT", "TIERS", "Analyte", "BadKnowledge", "Certainty",
+    "Check", "Condition", "Derived", "Finding", "Implausible", "Item", "Kind", "Level", "Library", "Measured", "Range",
     "Reading", "Rule", "Score", "Sex", "Source", "knowledge", "mentioned", "most_words", "plain", "read",
 ]  # fmt: skip
 
@@ -142,17 +144,28 @@ class Library:
         return frozenset(found)
 
 
-def _limit(analyte: Analyte, place: int, columns: Columns) -> Interval:
-    """A reference limit: of women, of men, or either where the sex is unknown."""
-    male, female = analyte.interval(False)[place], analyte.interval(True)[place]
-    if male == female:
-        return exactly(np.float64(male))
+def _limits(analyte: Analyte, place: int) -> Floats:
+    """The lower or the upper reference limits of an analyte: by age, of men and of women."""
+    return np.array([[analyte.interval(sex, start)[place] for sex in (False, True)] for start in analyte.starts])
+
+
+def _limit(ages: Sequence[float], table_G2: Floats, columns: Columns) -> Interval:
+    """A reference limit: of women, of men, of the patient's age, or any of these where sex or age is unknown."""
+    low_2 = high_2 = table_G2[0]
+    if len(table_G2) > 1:
+        age_N = np.broadcast_to(columns.number(AGE).low, columns.size)
+        low_2 = high_2 = table_G2[np.searchsorted(ages, age_N, "right") - 1].T
+        if (unknown_N := np.isnan(age_N)).any():
+            low_2, high_2 = (np.where(unknown_N, end_2[:, None], low_2) for end_2 in (table_G2.min(0), table_G2.max(0)))
+    elif low_2[0] == low_2[1]:
+        return exactly(low_2[0])
     truth = columns.truth(FEMALE)
     is_female, is_male = map(columns.mask, truth)
     if truth.yes | truth.no == columns.everybody:
-        return exactly(np.where(is_female, female, male))
-    ends = (min(male, female), max(male, female))
-    return Interval(*(np.where(is_female, female, np.where(is_male, male, either)) for either in ends))
+        low = np.where(is_female, low_2[1], low_2[0])
+        return exactly(low) if low_2 is high_2 else Interval(low, np.where(is_female, high_2[1], high_2[0]))
+    ends = ((low_2, np.minimum(*low_2)), (high_2, np.maximum(*high_2)))
+    return Interval(*(np.where(is_female, end[1], np.where(is_male, end[0], either)) for end, either in ends))
 
 
 @functools.cache
@@ -233,6 +246,8 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
         (one, _read_text(criterion, one.when, vocabulary, f"{where['implausible'][one.id]}: when"))
         for one in tables["implausible"].values()
     )
+    for analyte in analytes.values():
+        _check_children(analyte, tables["source"], where["analyte"][analyte.id])
     for kind in ("analyte", "derived", "score", "implausible", "measured"):
         for one in tables[kind].values():
             _known(one.source, tables["source"], f"{where[kind][one.id]}: source")
@@ -246,7 +261,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
     ]
     readings.sort(key=lambda one: len(findings[one.record.id].implies))
     limits = {
-        column: functools.partial(_limit, analyte, place)
+        column: functools.partial(_limit, analyte.starts, _limits(analyte, place))
         for analyte in analytes.values()
         for place, column in enumerate(vocabulary.limits[analyte.id])
     }
@@ -281,6 +296,22 @@ def _asking(formulas: Mapping[str, Formula], items: Iterable[str]) -> set[str]:
     while more := {name for name, made in formulas.items() if name not in found and made.names & found}:
         found |= more
     return found
+
+
+def _check_children(one: Analyte, sources: Mapping[str, Any], place: str) -> None:
+    try:
+        starts = one.starts
+    except ValueError:
+        raise BadKnowledge(f"{place}: children: {[*one.children]} are no ages in years") from None
+    if [*starts] != sorted(set(starts)):
+        raise BadKnowledge(f"{place}: children: {[*one.children]} do not ascend")
+    if left := sorted(set(one.girls) - set(one.children)):
+        raise BadKnowledge(f"{place}: girls: {left[0]} is no age of children")
+    for name, (low, high) in (*one.children.items(), *one.girls.items()):
+        if not one.limits[0] <= low < high <= one.limits[1]:
+            raise BadKnowledge(f"{place}: children.{name}: [{low}, {high}] is empty, or outside of its limits")
+    if one.children:
+        _known(one.children_source, sources, f"{place}: children_source")
 
 
 def _reading(

@@ -14,6 +14,7 @@ others. Where all is known it is exact, but for what is said here:
 - Calcium and chloride, which others move, count so where these are known (lactate, ketones and creatinine, where the
   condition sets them), and else as values that follow; likewise ionised calcium, and the diastolic pressure of
   conditions that set the systolic alone.
+- Values whose reference interval differs by age count as independent of each other where the age is unknown.
 - Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein,
   bilirubin, HDL, and lymphocytes that a condition sets, which are only held to their bounds by others, count as drawn.
@@ -52,14 +53,13 @@ from azr_gym.clinical.latent import (
     expected_ph,
     moves,
 )
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Range, Sex
+from azr_gym.clinical.library import AGE, FEMALE, MALE, OLDEST, PREGNANT, Analyte, Range, Sex
 from azr_gym.clinical.room import WEIGHTS
 from azr_gym.errors import BadArgument
 
 NEVER = -1e6  # the logarithm of 0, which sums and products bear
 MISFIT = math.log(1e-6)  # of a value that does not follow from the others
 DRAWS = 400  # patients that are counted, where a law has no formula
-OLDEST = 120.0  # years
 SMOOTH = 0.2  # standard deviations: as near as that, drawn values count for one
 LEAST = 1e-3  # of such laws is even: nothing that was not drawn is impossible
 HANGS_ON = {name: frozenset(needs) for name, needs, _ in FOLLOWS} | {
@@ -219,7 +219,7 @@ class Posterior:
                 log_N = np.zeros(count)
                 for places in self.alike[name]:
                     rows = np.flatnonzero(counts_NC[:, places].any(1))
-                    needed = {name, FEMALE, *HANGS_ON.get(name, ())}
+                    needed = {name, AGE, FEMALE, *HANGS_ON.get(name, ())}
                     part = {key: column[rows] for key, column in facts.items() if key in needed}
                     log_N[rows] = _log(self._mass(self.forms[places[0]], analyte, part, can_FN[:, rows]))
                     log_NC[:, places] += np.where(counts_NC[:, places], log_N[:, None], 0.0)
@@ -273,7 +273,33 @@ class Posterior:
             for reading, place in one.fitted
             if name in reading.record.labs
         )
-        return name, one.labs.get(name), others, fits
+        return name, one.labs.get(name), others, fits, self._ages(one, self.library.analytes[name])
+
+    def _ages(self, one: Presentation, analyte: Analyte) -> tuple[float, ...]:
+        """The shares of such patients at the ages by which an analyte's reference interval differs; () where all are
+        in the last of them."""
+        edges = np.clip([*analyte.starts, np.inf], one.age[0], one.age[1] + 1)
+        shares = np.diff(edges) / (one.age[1] + 1 - one.age[0])
+        return tuple(np.round(shares, 3).tolist()) if shares[-1] < 1 else ()
+
+    def _usual_mass(self, one: Presentation, analyte: Analyte, facts: Mapping[str, Floats], female: bool) -> Floats:
+        """The probability of values that nothing sets, at the patient's age; where that is unknown, at those of the
+        condition."""
+        values_N, half = facts[analyte.id], 0.5 * 10.0**-analyte.decimals
+        shares = self._ages(one, analyte)
+        if not shares:
+            return _clipped_mass(values_N, half, *analyte.usual(female))
+        age_N = facts.get(AGE, np.full(len(values_N), np.nan))
+        ends_G2 = np.array([analyte.usual(female, start) for start in analyte.starts])
+        low_N, high_N = ends_G2[np.searchsorted(analyte.starts, age_N, "right") - 1].T
+        mass_N = _clipped_mass(values_N, half, low_N, high_N)
+        if len(rows := np.flatnonzero(np.isnan(age_N))):
+            mass_N[rows] = sum(
+                share * _clipped_mass(values_N[rows], half, *ends_2)
+                for share, ends_2 in zip(shares, ends_G2, strict=True)
+                if share
+            )
+        return mass_N
 
     def _mass(self, one: Presentation, analyte: Analyte, facts: Mapping[str, Floats], can_FN: Bools) -> Floats:
         """The probability of values as they are written, with so many decimals."""
@@ -285,8 +311,7 @@ class Posterior:
                 mass_N = self._moved_mass(one, analyte, facts, mass_N)
             return mass_N
         female_N = facts.get(FEMALE, np.full(len(values_N), np.nan))
-        (low_f, high_f), (low_m, high_m) = analyte.usual(True), analyte.usual(False)
-        women_N, men_N = (_clipped_mass(values_N, half, low, high) for low, high in ((low_f, high_f), (low_m, high_m)))
+        women_N, men_N = (self._usual_mass(one, analyte, facts, sex) for sex in (True, False))
         others = HANGS_ON.get(analyte.id, frozenset())
         if others and (analyte.id not in IF_SET or not others.isdisjoint(one.labs)):
             women_N = (women_N + self._counted_mass(one, analyte, values_N, half, 1.0)) / 2

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from azr_gym.clinical.engine import Verdict
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Analyte, Kind, Library, plain
+from azr_gym.clinical.library import AGE, FEMALE, MALE, OLDEST, PREGNANT, Analyte, Kind, Library, plain
 from azr_gym.clinical.panels import Work
 from azr_gym.clinical.task import MAX_MESSAGE_CHARS, N_PAIRS, CaseTask, ClinicalTask, Facts, InductionTask, Mode
 from azr_gym.roles import PromptStyle
@@ -80,7 +81,8 @@ class _Words(NamedTuple):
     """How the facts of a library stand in a chart."""
 
     findings: Mapping[str, tuple[int, str, str]]  # the heading's place, there, and not there
-    analytes: Mapping[str, tuple[str, int, str, str]]  # before the value, its decimals, after a man's, after a woman's
+    analytes: Mapping[str, tuple[str, int, tuple[float, ...], Sequence[tuple[str, str]]]]
+    # before the value, its decimals; from which ages on, what stands after a man's, after a woman's
 
 
 @functools.lru_cache(maxsize=4)
@@ -90,15 +92,20 @@ def _words(known: Library) -> _Words:
     return _Words(findings, {one.id: _around(one) for one in known.analytes.values()})
 
 
-def _around(analyte: Analyte) -> tuple[str, int, str, str]:
+def _around(analyte: Analyte) -> tuple[str, int, tuple[float, ...], Sequence[tuple[str, str]]]:
     unit = f" {analyte.unit}" if analyte.unit != "1" else ""
-    man, woman = (f"{unit} (reference {low:g} to {high:g})" for low, high in map(analyte.interval, (False, True)))
-    return f"- {analyte.name}: ", analyte.decimals, man, woman
+
+    def after(female: bool, age: float) -> str:
+        low, high = analyte.interval(female, age)
+        return f"{unit} (reference {low:g} to {high:g})"
+
+    ages = [(after(False, start), after(True, start)) for start in analyte.starts]
+    return f"- {analyte.name}: ", analyte.decimals, analyte.starts, ages
 
 
 def _noted(known: Library, facts: Mapping[str, float]) -> list[str]:
     """Everything but who it is."""
-    words, female = _words(known), bool(facts.get(FEMALE))
+    words, female, age = _words(known), bool(facts.get(FEMALE)), facts.get(AGE, OLDEST)
     there, absent = ([list[str]() for _ in HEADINGS] for _ in range(2))
     measured = list[str]()
     for name, value in facts.items():
@@ -109,8 +116,8 @@ def _noted(known: Library, facts: Mapping[str, float]) -> list[str]:
             elif value == 0.0:
                 absent[place].append(denied)
         elif name in words.analytes:
-            before, places, *after = words.analytes[name]
-            measured.append(f"{before}{_rounded(value, places)}{after[female]}")
+            before, places, starts, after = words.analytes[name]
+            measured.append(f"{before}{_rounded(value, places)}{after[bisect_right(starts, age) - 1][female]}")
         elif name not in WHO:
             measured.append(f"- {name.replace('_', ' ')}: {value:g}")
     found = zip(HEADINGS.values(), there, absent, strict=True)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from azr_gym.clinical.case import Parsed, Trouble, closed
 from azr_gym.clinical.engine import Diagnosis, Engine
 from azr_gym.clinical.engine import Verdict as Engines
-from azr_gym.clinical.library import AGE, FEMALE, MALE, PREGNANT, Library, plain
+from azr_gym.clinical.library import AGE, FEMALE, MALE, OLDEST, PREGNANT, Library, plain
 from azr_gym.clinical.match import Matcher, spelt
 from azr_gym.clinical.plausible import contradiction
 from azr_gym.clinical.solve import other, read_patient
@@ -169,7 +169,7 @@ def held_out(task: CaseTask, known: Library) -> bool:
             parts.append(name)
         elif name in known.analytes:
             analyte = known.analytes[name]
-            low, high = analyte.interval(bool(facts.get(FEMALE)))
+            low, high = analyte.interval(bool(facts.get(FEMALE)), facts.get(AGE, OLDEST))
             if not low <= value <= high:
                 parts.append(f"{name}{'<' if value < low else '>'}")
     digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()

@@ -20,6 +20,7 @@ BODY = (AGE, "weight_kg", "height_cm")  # numbers that every patient may have
 TIERS = ("very_common", "common", "uncommon", "rare", "very_rare")
 OPPOSITE = {"positive": "negative", "detected": "not detected", "reactive": "not reactive"}  # of a test
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+OLDEST = 120.0  # years
 Range = tuple[float, float]
 
 
@@ -92,13 +93,24 @@ class Analyte:
     decimals: int = 1
     log: bool = False  # whether values spread over orders of magnitude
     exogenous: bool = False  # there is none of it in whoever took none; the reference interval is that of treatment
+    children: Mapping[str, Range] = field(default_factory=dict)  # reference intervals below so many years, ascending
+    girls: Mapping[str, Range] = field(default_factory=dict)  # of girls below so many years, where theirs differ
+    children_source: str = ""  # of both
 
-    def usual(self, female: bool) -> Range:
-        """Where values of a woman or a man lie whom nothing ails."""
-        return (0.0, 0.0) if self.exogenous else self.interval(female)
+    @property
+    def starts(self) -> tuple[float, ...]:
+        """From which ages on, in years, the reference interval is another one."""
+        return (0.0, *map(float, self.children))
 
-    def interval(self, female: bool) -> Range:
-        """The reference interval of a woman or a man."""
+    def usual(self, female: bool, age: float = OLDEST) -> Range:
+        """Where values of a woman or a man of that age lie whom nothing ails."""
+        return (0.0, 0.0) if self.exogenous else self.interval(female, age)
+
+    def interval(self, female: bool, age: float = OLDEST) -> Range:
+        """The reference interval of a woman or a man, or of a girl or a boy of that age in years."""
+        for below, ends in self.children.items():
+            if age < float(below):
+                return self.girls.get(below, ends) if female else ends
         return self.female if female and self.female is not None else self.reference
 
 

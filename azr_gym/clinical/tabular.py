@@ -20,7 +20,7 @@ from azr_gym.base import RENDER_MODES, check_render_mode
 from azr_gym.clinical import prompts
 from azr_gym.clinical.bank import LIMIT, PATIENTS, Layout
 from azr_gym.clinical.chart import Chart, draw
-from azr_gym.clinical.library import FEMALE, Library, knowledge
+from azr_gym.clinical.library import AGE, FEMALE, Library, knowledge
 from azr_gym.clinical.ward import Flags, Integers, Ward, ward
 from azr_gym.errors import BadAction, BadArgument, WrongMoment
 from azr_gym.render import Section, ansi
@@ -86,7 +86,7 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | complaint | A | F | P | D |
     |---|---|---|---|---|
     | `chest_pain` | 16 | 90 | 24 | 15 |
-    | `full` | 151 | 1,160 | 78 | 427 |
+    | `full` | 151 | 1,161 | 78 | 427 |
 
     Boxes are float32. `env.unwrapped.form` names the columns (`analytes`, `findings`) and the `actions`;
     `gymnasium.wrappers.FlattenObservation` makes one vector of it.
@@ -420,7 +420,7 @@ def _actions(actions: Any, count: int, size: int) -> Integers:
 def _drawn(ward: Ward, bed: int, over: bool, mode: str) -> Any:
     """A bed's chart, for people."""
     known, facts, complaint = knowledge(), ward.told(bed), ward.complaint(bed).name
-    steps = [(name, _told(known, news, facts[FEMALE])) for name, news in ward.steps(bed)]
+    steps = [(name, _told(known, news, facts)) for name, news in ward.steps(bed)]
     answer, truth = ward.verdict(bed) if over else ("", "")
     good, outcome = over and answer == truth, ("right" if answer == truth else "wrong" if answer else "cut off")
     if mode == "rgb_array":
@@ -428,7 +428,7 @@ def _drawn(ward: Ward, bed: int, over: bool, mode: str) -> Any:
         verdict = (answer or "none", outcome, "", good, truth) if over else ()
         return draw(known, Chart(facts, asked, steps, *verdict))
     who = prompts.person(facts)
-    start = _told(known, ward.told(bed, ward.start(bed)), facts[FEMALE])
+    start = _told(known, ward.told(bed, ward.start(bed)), facts)
     sections = [Section(f"{who[0].upper()}{who[1:]}: {complaint}", start)]
     sections += [Section(name[0].upper() + name[1:], told) for name, told in steps]
     sections.append(Section("Spent", f"{ward.spent_N[bed]:g} of {ward.terms.budget:g}"))
@@ -438,13 +438,13 @@ def _drawn(ward: Ward, bed: int, over: bool, mode: str) -> Any:
     return ansi(sections)
 
 
-def _told(known: Library, facts: dict[str, float], female: float) -> str:
-    """Facts as people write them; H and L mark what is out of its reference interval."""
+def _told(known: Library, facts: dict[str, float], person: dict[str, float]) -> str:
+    """Facts as people write them; H and L mark what is out of the person's reference interval."""
     said = []
     for name, value in facts.items():
         if name in known.analytes:
             analyte = known.analytes[name]
-            low, high = analyte.interval(bool(female))
+            low, high = analyte.interval(bool(person[FEMALE]), person[AGE])
             mark = " H" if value > high else " L" if value < low else ""
             said.append(f"{analyte.name} {prompts.amount(known, name, value)} {analyte.unit}{mark}")
         elif name in known.findings:

@@ -22,7 +22,7 @@ from azr_agents.tokenizer import THINK, THOUGHT, train_tokenizer
 from azr_gym.clinical import prompts
 from azr_gym.clinical.case import parse_case
 from azr_gym.clinical.engine import shared
-from azr_gym.clinical.library import FEMALE, PERSON, knowledge
+from azr_gym.clinical.library import AGE, FEMALE, PERSON, knowledge
 from azr_gym.clinical.propose import held_out
 from azr_gym.clinical.rules import Rulebook
 from azr_gym.clinical.task import N_PAIRS, CaseTask, Facts, InductionTask, Mode, frozen
@@ -209,7 +209,7 @@ def test_thoughts_are_of_what_is_known_that_the_diagnosis_rests_on(mode: Mode) -
         facts, called = dict(task_of(one).facts), [name for line in thoughts(one) for name in line.split(", ")]
         for name in called:
             if name[-1] in "<>":
-                low, high = known.analytes[name[:-1]].interval(bool(facts[FEMALE]))
+                low, high = known.analytes[name[:-1]].interval(bool(facts[FEMALE]), facts[AGE])
                 assert facts[name[:-1]] < low if name[-1] == "<" else facts[name[:-1]] > high
             else:
                 assert facts[name] == 1.0

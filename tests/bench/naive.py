@@ -117,11 +117,11 @@ class Patient:
 
     def limit(self, analyte: str, upper: bool) -> Range:
         """A reference limit."""
-        male, female = (self.known.analytes[analyte].interval(sex)[upper] for sex in (False, True))
-        is_female = self.has(FEMALE)
-        if is_female is None:
-            return (min(male, female), max(male, female))
-        return (female, female) if is_female else (male, male)
+        one, age, is_female = self.known.analytes[analyte], self.facts.get(AGE), self.has(FEMALE)
+        ages = one.starts if age is None else (age,)
+        sexes = (False, True) if is_female is None else (is_female,)
+        limits = [one.interval(sex, years)[upper] for sex in sexes for years in ages]
+        return (min(limits), max(limits))
 
     def points(self, arguments: list[ast.expr]) -> Range:
         """The sum of what is worth something, if it is so."""

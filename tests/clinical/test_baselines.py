@@ -113,6 +113,6 @@ def test_what_baselines_are_told_is_what_was_revealed(seed: int, orders: list[in
     for name, value in facts.items():
         if name in form.analytes:
             place = form.analytes.index(name)
-            female = np.array([int(facts["female"])])
-            again = scaled(knowledge().analytes[name], np.array([value]), female)[0]
+            female, age = np.array([int(facts["female"])]), np.array([facts["age"]])
+            again = scaled(knowledge().analytes[name], np.array([value]), female, age)[0]
             assert observed["measured"][place] == pytest.approx(again, abs=1e-5)

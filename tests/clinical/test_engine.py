@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from azr_gym.clinical.case import parse_case
 from azr_gym.clinical.engine import PERSONAL, Diagnosis, Verdict, diagnose, explain, shared
 from azr_gym.clinical.generate import Generator
-from azr_gym.clinical.library import FEMALE, MALE, Sex, knowledge
+from azr_gym.clinical.library import AGE, FEMALE, MALE, Sex, knowledge
 from azr_gym.clinical.plausible import remarks
 
 CONDITIONS = sorted(knowledge().conditions)
@@ -175,7 +175,9 @@ def test_what_is_normal_and_has_nothing_to_do_with_a_patient_changes_nothing(
     if name in facts or any(looked & facts.keys() - PERSONAL for looked in looks_at(name)):
         return  # some rule sees it together with what is known
     one = knowledge().analytes.get(name)
-    found = diagnose({**facts, name: sum(one.interval(bool(facts[FEMALE]))) / 2 if one is not None else 0.0})
+    found = diagnose(
+        {**facts, name: sum(one.interval(bool(facts[FEMALE]), facts[AGE])) / 2 if one is not None else 0.0}
+    )
     assert found == diagnose(facts)
 
 
@@ -185,7 +187,7 @@ def test_what_is_normal_makes_no_other_diagnosis_but_one_that_asks_for_it(facts:
     if name in facts:
         return
     one = knowledge().analytes.get(name)
-    normal = {**facts, name: sum(one.interval(bool(facts[FEMALE]))) / 2 if one is not None else 0.0}
+    normal = {**facts, name: sum(one.interval(bool(facts[FEMALE]), facts[AGE])) / 2 if one is not None else 0.0}
     found, again = diagnose(facts), diagnose(normal)
     asks = {check.condition.id for check in knowledge().checks if name in knowledge().grounds(check.criterion.names)}
     assert (

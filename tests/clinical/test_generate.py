@@ -204,6 +204,24 @@ def test_lungs_make_up_for_a_bicarbonate_as_is_published() -> None:
     assert expected_paco2(np.array([8.0, 12.0, 24.0, 34.0])).tolist() == [20.0, 26.0, 40.0, 47.0]
 
 
+CHILDREN = [one.id for one in knowledge().analytes.values() if one.children]
+
+
+@given(seeds, st.sampled_from([one.id for one in knowledge().conditions.values() if one.age[0] < 12]))
+@settings(max_examples=40)
+def test_what_no_condition_sets_is_normal_at_that_age(seed: int, condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(seed), condition, 100, whole=True)
+    form = generator().presentation(condition)
+    fitted = {name for reading, _ in form.fitted for name in reading.record.labs}
+    for name in {*CHILDREN} - {*form.labs} - fitted - {"haematocrit"} & {*facts}:  # which follows from haemoglobin
+        ends = [
+            knowledge().analytes[name].interval(bool(sex), age)
+            for age, sex in zip(facts["age"], facts["female"], strict=True)
+        ]
+        low_N, high_N = np.array(ends).T
+        assert ((facts[name] >= low_N) & (facts[name] <= high_N)).all(), name
+
+
 def test_what_latent_knows_of_analytes_is_what_they_are() -> None:
     analytes = knowledge().analytes
     assert {name: analytes[name].decimals for name in DECIMALS} == DECIMALS

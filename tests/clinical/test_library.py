@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from azr_gym.clinical import review
@@ -107,6 +108,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         ('unit = "g"', 'unit = "g"\ncolour = "red"', "0.toml, analyte sugar: colour: there is no such key"),
         ('unit = "g"', "unit = 3", "0.toml, analyte sugar: unit: 3 is no str"),
         ("reference = [1, 2]", "reference = [2, 1]", "analyte sugar: reference: [2, 1] is no [low, high]"),
+        ("limits = [0, 9]", "limits = [0, 9]\nchildren = { 1 = [1, 2] }", "analyte sugar: children_source: nothing is"),
+        ("limits = [0, 9]", "limits = [0, 9]\nchildren = { 5 = [1, 2], 1 = [1, 3] }", "children: ['5', '1'] do not ascend"),
+        ("limits = [0, 9]", "limits = [0, 9]\nchildren = { young = [1, 2] }", "children: ['young'] are no ages in years"),
+        ("limits = [0, 9]", "limits = [0, 9]\nchildren = { 1 = [1, 12] }", "children.1: [1.0, 12.0] is empty, or outside"),
+        ("limits = [0, 9]", "limits = [0, 9]\ngirls = { 1 = [1, 2] }", "analyte sugar: girls: 1 is no age of children"),
         ('kind = "symptom"', 'kind = "feeling"', "finding thirst: kind: 'feeling' is none of symptom"),
         ('source = "book"\n\n[[finding]]', 'source = "page"\n\n[[finding]]', "analyte sugar: source: nothing is called 'page'"),
         ('tier = "common"', 'tier = "usual"', "condition sweetness: tier: 'usual' is none of very_common"),
@@ -151,6 +157,29 @@ def test_nothing_is_defined_twice_nor_named_alike(tmp_path: Path) -> None:
 
 
 # --- what ships -------------------------------------------------------------------------------------------------
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("age", "female", "low", "high"),
+    [
+        (0.1, 1.0, 9, 9), (1.0, NAN, 10.5, 10.5), (2.0, 0.0, 11.5, 11.5), (11.9, 1.0, 11.5, 11.5), (17.0, 1.0, 12, 12), (17.0, 0.0, 13, 13), (17.0, NAN, 12, 13),
+        (18.0, 1.0, 12, 12), (18.0, 0.0, 13, 13), (60.0, NAN, 12, 13), (NAN, 1.0, 9, 12), (NAN, 0.0, 9, 13), (NAN, NAN, 9, 13),
+    ],
+)  # fmt: skip
+def test_a_reference_limit_is_of_the_age_and_sex_or_of_any_that_may_be(
+    age: float, female: float, low: float, high: float
+) -> None:
+    """Haemoglobin's, which differs by both. In a batch with somebody else, and alone."""
+    for others in ([], [40.0]):
+        facts = {"age": np.array([age, *others]), "female": np.array([female, *([1.0] * len(others))])}
+        found = knowledge().columns(facts, 1 + len(others)).number("haemoglobin lln")
+        assert [np.broadcast_to(end, 1 + len(others))[0] for end in found] == [low, high]
+    if age == age:
+        by_sex = [knowledge().analytes["haemoglobin"].interval(sex, age)[0] for sex in (False, True)]
+        assert (min(by_sex), max(by_sex)) == (low, high) or female == female
+
+
 def test_it_is_broad() -> None:
     known = knowledge()
     assert len(known.conditions) >= 150

@@ -185,6 +185,10 @@ ALIKE = {  # conditions that differ in values which move each other
         ("ph", "paco2", "bicarbonate", "sodium", "chloride"),
         ("life_threatening_asthma", "respiratory_alkalosis", "ards_moderate", "panic_disorder"),
     ),
+    "children": (
+        ("age", "female", "heart_rate", "respiratory_rate", "systolic_bp", "haemoglobin", "alp", "creatinine"),
+        ("acute_otitis_media", "kawasaki_disease", "influenza", "urinary_tract_infection", "panic_disorder"),
+    ),
     "drugs": (
         ("lithium_level", "digoxin_level", "lithium_treatment", "digoxin_treatment"),
         ("nephrogenic_diabetes_insipidus", "lithium_toxicity", "manic_episode", "panic_disorder"),
@@ -200,7 +204,8 @@ def test_it_is_calibrated_where_nothing_but_values_that_move_each_other_is_known
     posterior, rng, of_truth, expected = Posterior(generator, conditions), np.random.default_rng(1), [], []
     for place, condition in enumerate(posterior.conditions):
         facts = generator.sample(rng, condition, each, whole=True)
-        share_NC = posterior(shown_of({name: facts[name] for name in names}, shown, rng))
+        part = shown_of({name: facts[name] for name in names}, shown, rng)
+        share_NC = posterior(part | {name: facts[name] for name in names if name == "age"})  # that is always known
         share_NC /= np.exp(posterior.prior_C)  # all alike common
         share_NC /= share_NC.sum(1, keepdims=True)
         of_truth.append(share_NC[:, place].mean())
@@ -215,7 +220,10 @@ def test_of_the_gas_two_values_are_drawn_and_the_third_counts_once(condition: st
     rng, count, names = np.random.default_rng(0), 200_000, ("ph", "paco2", "bicarbonate")
     posterior, often = Posterior(generator, [condition, other]), []
     for one in posterior.conditions:
-        form, facts = generator.presentation(one), {"female": np.ones(count), "pregnant": np.zeros(count)}
+        form, facts = (
+            generator.presentation(one),
+            {"age": np.full(count, 50.0), "female": np.ones(count), "pregnant": np.zeros(count)},
+        )
         places = [place for place, name in enumerate(generator.library.analytes) if name in names]
         generator.measure(rng, form, places, facts, np.zeros((len(generator.place), count), np.bool_))
         often.append(collections.Counter(zip(*(facts[name].tolist() for name in names), strict=True)))

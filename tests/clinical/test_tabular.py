@@ -253,15 +253,15 @@ def test_no_skeleton_is_in_both_splits(complaint: str) -> None:
     assert not skeletons(train) & skeletons(test)
 
 
-@given(st.floats(0, 1e6), st.sampled_from(sorted(knowledge().analytes)), st.integers(0, 1))
-def test_scaled_values_lie_in_the_space_and_grow_with_the_value(raw: float, name: str, female: int) -> None:
+@given(st.floats(0, 1e6), st.sampled_from(sorted(knowledge().analytes)), st.integers(0, 1), st.floats(0, 100))
+def test_scaled_values_lie_in_the_space_and_grow_with_the_value(raw: float, name: str, female: int, age: float) -> None:
     analyte = knowledge().analytes[name]
-    sex = np.full(2, female)
-    low, high = scaled(analyte, np.array([raw, raw * 1.5 + 1e-6]), sex)
+    who = np.full(2, female), np.full(2, age)
+    low, high = scaled(analyte, np.array([raw, raw * 1.5 + 1e-6]), *who)
     assert -6.0 <= low <= high <= 6.0
-    ends = np.array(analyte.interval(bool(female)))
+    ends = np.array(analyte.interval(bool(female), age))
     if ends[0] < ends[1]:
-        assert scaled(analyte, ends, sex)[1] == pytest.approx(2.0)
+        assert scaled(analyte, ends, *who)[1] == pytest.approx(2.0)
 
 
 @settings(max_examples=20)
