@@ -1,9 +1,9 @@
 """What a small base of the clinic reads: its generator's patients, worded as the room words its prompts.
 
 Every patient gives four examples, one for each role in deduction and abduction, and a rule is drawn beside it that
-gives two of induction. Some answers think first, between think tags: of a patient's facts that the diagnosis rests on,
-the values outside their reference interval and the findings that are there. In abduction these are the ones that are
-known already. It is easier to write than the answer, and makes the answer easier.
+gives two of induction. Most answers about patients think first, between think tags: of the facts that the diagnosis
+rests on, the values outside their reference interval and the findings that are there. In abduction these are the ones
+that are known already. It is easier to write than the answer, and makes the answer easier.
 """
 
 from __future__ import annotations
@@ -24,15 +24,13 @@ from azr_gym.clinical.task import CaseTask, InductionTask, Mode, frozen
 from azr_gym.roles import PromptStyle, Role
 from azr_gym.room import Brief
 
-from .corpus import Example, thinned
-from .tokenizer import THINK, THOUGHT
+from .corpus import Example, Style, thinned
 
 COMPACT = PromptStyle.COMPACT
 LEVELS = (Difficulty.TYPICAL, Difficulty.TYPICAL, Difficulty.DISTRACTORS, Difficulty.MISSING)  # each equally often
 CONDITIONS = 4  # whose patients come mixed
 PATIENTS = 256  # drawn at once for a condition: the rules are judged in one call, which costs as much for a few
 FLATTENED = 0.5  # power of the conditions' weights: common ones come oftener, and the rarest still hundreds of times
-THOUGHT_SHARE = 0.3  # of the answers about patients
 MAX_REFERENCES = 2  # shown to a proposer, of other conditions than its own
 SPLIT = r"\n[+-] |\n|, | ?\d| ?[A-Z](?!\w)|\w+| ?[^\s\w]+| +"  # a name is one piece, whatever stands before it
 
@@ -100,9 +98,8 @@ def _references(rng: np.random.Generator, tasks: Sequence[CaseTask], condition: 
 def _solved(rng: np.random.Generator, known: Library, task: CaseTask, proof: Mapping[str, float]) -> Example:
     shown = dict(task.facts)
     thought = _grounds(known, {name: value for name, value in proof.items() if name in shown}, shown)
-    thinking = f"{THINK}{thought}{THOUGHT}" if thought and rng.random() < THOUGHT_SHARE else ""
-    answer = f"{thinking} {prompts.answer(known, task, COMPACT)}"
-    return Example(Role.SOLVE, task.mode, prompts.solve(known, task, COMPACT), answer)
+    question, answer = prompts.solve(known, task, COMPACT), prompts.answer(known, task, COMPACT)
+    return Example(Role.SOLVE, task.mode, *Style.drawn(rng).turn(question, thought, answer))
 
 
 def _proposed(known: Library, task: CaseTask, references: tuple[CaseTask, ...]) -> Example:
