@@ -167,9 +167,10 @@ class Generator:
         self.limits_A2 = np.array([one.limits for one in self.analytes], np.float64)
         self.scale_A = 10.0 ** np.array([one.decimals for one in self.analytes])
         self.starts = sorted({start for one in self.analytes for start in one.starts})  # of ages, years
-        self.ends_AGS2 = np.array(  # where values lie that no condition sets: by age, of men and of women
-            [[[one.usual(sex, age) for sex in (False, True)] for age in self.starts] for one in self.analytes]
+        ends_AW2 = np.array(  # where values lie that no condition sets: of men and of women from each of the ages on
+            [[one.usual(sex, age) for age in self.starts for sex in (False, True)] for one in self.analytes]
         )
+        self.low_AW, self.high_AW = np.moveaxis(ends_AW2, -1, 0).copy()
         self.readings = [self._hangs(reading) for reading in self.library.readings]
         read = {self.place[name] for _, _, names, _, _ in self.readings for name in names}
         self.read = np.array(sorted(read), np.intp)  # the findings that these look at
@@ -429,8 +430,8 @@ class Generator:
     ) -> None:
         """Add columns of values to `facts`, in place: rounded, within their limits, in agreement with each other."""
         places, laws, female_N = [*measured], one.laws, (facts[FEMALE] == 1.0).astype(np.int64)
-        group_N = np.searchsorted(self.starts, facts[AGE], "right") - 1
-        low_MN, high_MN = np.moveaxis(self.ends_AGS2[places][:, group_N, female_N], -1, 0)
+        who_N = 2 * (np.searchsorted(self.starts, facts[AGE], "right") - 1) + female_N
+        low_MN, high_MN = self.low_AW[places][:, who_N], self.high_AW[places][:, who_N]
         normal_MN, set_M = rng.standard_normal(low_MN.shape), laws.set_A[places]
         values_MN = np.clip((low_MN + high_MN) / 2 + normal_MN * (high_MN - low_MN) / SPREAD, low_MN, high_MN)
         values_MN[set_M] = (laws.middle_A[places, None] + normal_MN * laws.spread_A[places, None])[set_M]
