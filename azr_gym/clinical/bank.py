@@ -75,6 +75,7 @@ class Bank:
         scaled_BA: values as an agent sees them (see `scaled`), 0 where there is none; float32.
         raw_BA: the same in the library's units, NaN where there is none.
         age_B: in years.
+        aged_B: the same as an agent sees it, as a share of `OLDEST`; float32.
         female_B: 1 women, 0 men.
         complaint_B, label_B: what they come with, and the diagnosis: by their places in the layout.
     """
@@ -83,6 +84,7 @@ class Bank:
     scaled_BA: NDArray[np.float32]
     raw_BA: Floats
     age_B: Floats
+    aged_B: NDArray[np.float32]
     female_B: NDArray[np.int64]
     complaint_B: NDArray[np.int64]
     label_B: NDArray[np.int64]
@@ -214,7 +216,8 @@ def _patients(generator: Generator, rng: np.random.Generator, form: Layout, coun
     facts_NW = np.concatenate([~np.isnan(raw_NA), np.where(there_NF, 1, -1)], axis=1).astype(np.int8)
     seen_NA = np.nan_to_num(scaled_NA).astype(np.float32)
     complaint_N = _complaints(engine.library, form, there_NF)
-    everybody = Bank(facts_NW, seen_NA, raw_NA, facts[AGE], female_N, complaint_N, label_N)
+    aged_N = (facts[AGE] / OLDEST).astype(np.float32)
+    everybody = Bank(facts_NW, seen_NA, raw_NA, facts[AGE], aged_N, female_N, complaint_N, label_N)
     return everybody.of(np.flatnonzero((complaint_N >= 0) & (label_N >= 0)))
 
 

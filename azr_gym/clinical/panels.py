@@ -46,7 +46,7 @@ class Panel:
         id: its name in code.
         name: as a clinician orders it.
         work: what kind of an order.
-        cost: price, time and harm in one number, in hundredths of a right diagnosis. A design constant.
+        cost: price, time and harm in one whole number, in hundredths of a right diagnosis. A design constant.
         analytes: values of `Analyte.panel` that it measures; an analyte without one is named by its id.
         findings: that it shows.
         rest: kinds of findings: it shows those that no panel lists.
@@ -139,8 +139,8 @@ def check(panels: Mapping[str, Panel], complaints: Mapping[str, Complaint], tabl
         BadPanel: the first mistake.
     """
     for panel in panels.values():
-        if not 0.0 <= panel.cost <= 100.0:
-            raise BadPanel("panel", panel.id, f"cost: {panel.cost} is no number from 0 to 100")
+        if panel.cost not in range(101):
+            raise BadPanel("panel", panel.id, f"cost: {panel.cost} is no whole number from 0 to 100")
     for one in complaints.values():
         if len(one.conditions) < 2:
             raise BadPanel("complaint", one.id, "conditions: with less than two there is nothing to find out")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azr_gym.clinical.bank import OLDEST, PATIENTS, Bank, Layout, bank, layout
+from azr_gym.clinical.bank import PATIENTS, Bank, Layout, bank, layout
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.library import knowledge
 from azr_gym.clinical.panels import Complaint
@@ -54,12 +54,14 @@ class Ward:
         self._start_KW = -form.start_KW.astype(np.int8)
         self._itself_XX = np.eye(self.nothing + 1, self.nothing, dtype=np.int8)
         self._itself_XX[self.orders :] = 0
+        self._is_order_X = np.arange(self.nothing + 1) < self.orders
+        self._is_answer_X = ~self._is_order_X & (np.arange(self.nothing + 1) < self.nothing)
         self._cost_X = np.zeros(self.nothing + 1)
         self._cost_X[: self.orders] = form.cost_P
-        # By how many of the prices are not above what is left: the actions that can be paid.
-        self._prices_U = np.unique(form.cost_P)
-        self._payable_UX = np.ones((len(self._prices_U) + 1, self.nothing), np.int8)
-        self._payable_UX[:, : self.orders] = form.cost_P <= np.append(-1.0, self._prices_U)[:, None]
+        self._fee_X = terms.cost_weight * POINT * self._cost_X
+        # By how much is left, up to the highest price: the actions that can be paid. Prices are whole numbers.
+        self._payable_LX = np.ones((int(form.cost_P.max()) + 1, self.nothing), np.int8)
+        self._payable_LX[:, : self.orders] = form.cost_P <= np.arange(len(self._payable_LX))[:, None]
         self._names_D = np.array(form.conditions, object)
         self._ahead_NB = np.zeros((beds, BLOCK), np.int64)
         self._next_N = np.full(beds, BLOCK)
@@ -74,7 +76,7 @@ class Ward:
         self.missed_N = np.zeros(beds, np.bool_)
         self._facts_NW = np.zeros_like(self.known_NW)
         self._scaled_NA = np.zeros((beds, self.values), np.float32)
-        self._age_N = np.zeros(beds, np.float32)
+        self._aged_N = np.zeros(beds, np.float32)
         self._female_N = np.zeros(beds, np.int64)
         self._urgent_N = np.zeros(beds, np.bool_)
 
@@ -108,7 +110,7 @@ class Ward:
         self.patient_N[beds] = row_M
         self._facts_NW[beds] = facts_MW
         self._scaled_NA[beds] = everybody.scaled_BA.take(row_M, axis=0)
-        self._age_N[beds] = everybody.age_B.take(row_M) / OLDEST
+        self._aged_N[beds] = everybody.aged_B.take(row_M)
         self._female_N[beds] = everybody.female_B.take(row_M)
         self._urgent_N[beds] = self.form.urgent_D.take(label_M)
         self.label_N[beds] = label_M + self.orders
@@ -118,23 +120,20 @@ class Ward:
 
     def step(self, action_N: Integers) -> tuple[NDArray[np.float64], Flags, Flags]:
         """Orders and answers: rewards, who has answered, who was cut off. `nothing` is an action of no effect."""
-        orders_N = action_N < self.orders
-        answers_N = orders_N ^ (action_N < self.nothing)
-        price_N = self._cost_X.take(action_N)
-        broke_N = self.spent_N + price_N > self.terms.budget
-        price_N *= ~broke_N
-        done_N = np.maximum(action_N, broke_N * self.nothing)
-        news_NW = self._reveals_XW.take(done_N, axis=0)  # a tenth of the time that indexing takes
+        answers_N = self._is_answer_X.take(action_N)  # take: a tenth of the time that indexing needs
+        broke_N = self.spent_N + self._cost_X.take(action_N) > self.terms.budget
+        done_N = np.where(broke_N, self.nothing, action_N)
+        news_NW = self._reveals_XW.take(done_N, axis=0)
         news_NW &= self._facts_NW
         self.known_NW |= news_NW
         self.ordered_NX |= self._itself_XX.take(done_N, axis=0)
-        self.spent_N += price_N
+        self.spent_N += self._cost_X.take(done_N)
         self.steps_N += 1
         self.action_N = action_N
-        cut_N = orders_N & (broke_N | (self.steps_N >= self.terms.max_steps))
+        cut_N = self._is_order_X.take(action_N) & (broke_N | (self.steps_N >= self.terms.max_steps))
         self.right_N = action_N == self.label_N
         self.missed_N = (answers_N | cut_N) & ~self.right_N & self._urgent_N
-        reward_N = self.right_N - self.terms.cost_weight * POINT * price_N - self.terms.critical_miss * self.missed_N
+        reward_N = self.right_N - self._fee_X.take(done_N) - self.terms.critical_miss * self.missed_N
         return reward_N, answers_N, cut_N
 
     def observe(self, beds: Integers | slice = slice(None)) -> dict[str, NDArray[Any]]:
@@ -143,7 +142,7 @@ class Ward:
         known_NA = known_NW[:, : self.values].copy()
         left_N = 1.0 - self.spent_N[beds] / max(self.terms.budget, 1e-9)
         return {
-            "age": self._age_N[beds].copy()[:, None],
+            "age": self._aged_N[beds].copy()[:, None],
             "budget": left_N.astype(np.float32)[:, None],
             "findings": known_NW[:, self.values :].astype(np.float32),
             "known": known_NA,
@@ -154,16 +153,16 @@ class Ward:
 
     def masks(self, beds: Integers | slice = slice(None)) -> Flags:
         """Which actions make sense: orders that are new and can be paid, and every answer. Bool (N, P + D)."""
-        rank_N = np.searchsorted(self._prices_U, self.terms.budget - self.spent_N[beds], "right")
-        mask_NX: Flags = self._payable_UX.take(rank_N, axis=0) > self.ordered_NX[beds]
+        left_N = np.minimum(self.terms.budget - self.spent_N[beds], len(self._payable_LX) - 1).astype(np.int64)
+        mask_NX: Flags = self._payable_LX.take(left_N, axis=0) > self.ordered_NX[beds]
         return mask_NX
 
     def ends(self, beds: Integers | slice) -> dict[str, NDArray[Any]]:
-        """What is told of these beds when their episodes are over."""
+        """What is told when episodes of these beds are over: the diagnoses; the rest for all N, False elsewhere."""
         return {
             "diagnosis": self._names_D[self.label_N[beds] - self.orders],
-            "correct": self.right_N[beds],
-            "critical_miss": self.missed_N[beds],
+            "correct": self.right_N,
+            "critical_miss": self.missed_N,
         }
 
     def complaint(self, bed: int) -> Complaint:

@@ -327,6 +327,22 @@ def test_an_episode_is_cut_off_by_steps_and_by_money(urgent: bool) -> None:
     assert not observation["ordered"].any()
 
 
+@pytest.mark.parametrize("budget", [0.0, 1.0, 4.5, 1e300])
+def test_the_mask_leaves_out_what_was_ordered_and_what_can_not_be_paid(budget: float) -> None:
+    env = make(budget=budget, max_steps=99)
+    env.reset(seed=1)
+    cost_P, ordered = env.form.cost_P, list[int]()
+    while True:
+        wanted = [
+            price <= budget - cost_P[ordered].sum() and panel not in ordered for panel, price in enumerate(cost_P)
+        ]
+        assert env.action_masks().tolist() == wanted + [True] * len(env.form.conditions)
+        if not any(wanted):
+            break
+        ordered.append(wanted.index(True))
+        assert env.step(ordered[-1])[2:4] == (False, False)
+
+
 def test_an_answer_at_the_last_step_counts() -> None:
     env = make(max_steps=1)
     env.reset(seed=1)
