@@ -303,7 +303,11 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert all(math.isfinite(value) for value in found.facts.values())
 
 
-junk = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=12), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["age", "sex", "labs", "TSH", "BP", "symptoms", "x", "name", "value", "unit", "pregnant"]), inner, max_size=4), max_leaves=12)  # fmt: skip
+scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=12)
+keys = st.sampled_from("age sex labs TSH BP symptoms x name value unit pregnant".split())
+junk: st.SearchStrategy[object] = st.deferred(
+    lambda: scalars | st.lists(junk, max_size=3) | st.dictionaries(keys, junk, max_size=4)
+)
 
 
 @given(junk)
