@@ -155,8 +155,8 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | MaskablePPO, 294,912 steps | 91.2% | 4.0% | 1.5 | 1.9 | 0.872 |
 
     Bayes takes the posterior of the model that draws the patients, given what is known. At the `full` level the
-    commonest diagnosis is right for 1.9% of 2,000 patients, and Bayes without an order for 30.2%. With 5.2 orders each
-    it is right for 89.0% of 300; that takes some minutes.
+    commonest diagnosis is right for 1.9% of 2,000 patients, and Bayes without an order for 30.2%. With 5.8 orders each
+    it is right for 88.3% of 300; that takes some minutes.
 
     ## Versions
 
