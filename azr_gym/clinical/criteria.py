@@ -145,7 +145,7 @@ class Columns:
 
     def where(self, mask: Bools) -> Patients:
         """The patients of a mask, bool (N,), or () for all alike."""
-        if mask.ndim == 0:
+        if mask.size == 1:
             return self.everybody if mask else 0
         return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
@@ -526,9 +526,9 @@ def _points(judges: Sequence[Judge], worths: Sequence[float]) -> Value:
         certain, possible = list[Patients](), list[Patients]()
         for judge, worth in zip(judges, worths, strict=True):
             yes, no = judge(columns)
-            ends = (yes, columns.everybody ^ no)
-            for found, who in zip((certain, possible), ends if worth > 0 else ends[::-1], strict=True):
-                found.append(who)
+            sure, may_be = (certain, possible) if worth > 0 else (possible, certain)
+            sure.append(yes)
+            may_be.append(columns.everybody ^ no)
         if certain == possible:
             return exactly(units_I @ columns.masks(certain) / units)
         masks_EIN = columns.masks([*certain, *possible]).reshape(2, len(judges), columns.size)

@@ -16,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from azr_gym.clinical.criteria import Columns, Patients, bounds
+from azr_gym.clinical.criteria import Columns, Interval, Patients, bounds
 from azr_gym.clinical.library import (
     AGE,
     FEMALE,
@@ -190,14 +190,15 @@ class Engine:
     def _tried(self, columns: Columns) -> tuple[dict[int, Patients], dict[int, Patients]]:
         """Who meets each rule, and of whom it is open."""
         met, left_open = dict[int, Patients](), dict[int, Patients]()
-        can_have = functools.cache(functools.partial(_can_have, columns))
+        can_have = functools.cache(functools.partial(_can_have, columns, bounds(columns.number(AGE))))
         there = {name for name in columns.facts if name not in self.row or columns.truth(name).yes}
         for rule in sorted({*self.always, *(rule for name in columns.facts for rule in self.about.get(name, ()))}):
             check, anchors = self.checks[rule], self.anchors[rule]
             if anchors.isdisjoint(there) and not check.criterion.needs <= there:
                 continue
-            spoken = _union(columns.truth(name).yes for name in anchors)
-            who, truth = can_have(check.condition.sex, check.condition.age), check.criterion.sets(columns)
+            if not (who := can_have(check.condition.sex, check.condition.age)):
+                continue
+            spoken, truth = _union(columns.truth(name).yes for name in anchors), check.criterion.sets(columns)
             if yes := who & truth.yes:
                 met[rule] = yes
             if waiting := who & spoken & ~(truth.yes | truth.no):
@@ -358,9 +359,8 @@ def shared() -> Engine:
     return Engine(knowledge())
 
 
-def _can_have(columns: Columns, sex: Sex, age: tuple[float, float]) -> Patients:
+def _can_have(columns: Columns, years: Interval, sex: Sex, age: tuple[float, float]) -> Patients:
     """Who can have a condition of that sex and age; what is unknown forbids nothing."""
-    years = bounds(columns.number(AGE))
     fits = columns.where((years.low <= age[1]) & (years.high >= age[0]))
     return fits if sex is Sex.ANY else fits & ~columns.truth(MALE if sex is Sex.FEMALE else FEMALE).yes
 

@@ -159,8 +159,8 @@ def _limit(ages: Sequence[float], table_G2: Floats, columns: Columns) -> Interva
             low_2, high_2 = (np.where(unknown_N, end_2[:, None], low_2) for end_2 in (table_G2.min(0), table_G2.max(0)))
     elif low_2[0] == low_2[1]:
         return exactly(low_2[0])
-    truth = columns.truth(FEMALE)
-    is_female, is_male = map(columns.mask, truth)
+    truth, sex_N = columns.truth(FEMALE), columns.number(FEMALE).low
+    is_female, is_male = sex_N == 1.0, sex_N == 0.0
     if truth.yes | truth.no == columns.everybody:
         low = np.where(is_female, low_2[1], low_2[0])
         return exactly(low) if low_2 is high_2 else Interval(low, np.where(is_female, high_2[1], high_2[0]))

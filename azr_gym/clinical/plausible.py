@@ -55,11 +55,8 @@ def _found(columns: Columns, known: Library, levels: Collection[Level]) -> Itera
     for name, values_N in columns.facts.items() if Level.REJECT in levels else ():
         if name in known.analytes or name in BODY_LIMITS:
             low, high = known.analytes[name].limits if name in known.analytes else BODY_LIMITS[name]
-            yield (
-                Level.REJECT,
-                f"{known.called(name)} is between {low:g} and {high:g}",
-                columns.where((values_N < low) | (values_N > high)),
-            )
+            if outside := columns.where((values_N < low) | (values_N > high)):
+                yield Level.REJECT, f"{known.called(name)} is between {low:g} and {high:g}", outside
         elif name in known.findings:
             yield from _belongs(columns, known, name)
     for one, criterion in known.implausible:
