@@ -6,7 +6,7 @@ Docker needed. Run it with `make demo`; `--iterations` makes it shorter or longe
 plays in one room alone.
 
 Measured (means of 8 seeds, examples/results/selfplay_code.json and selfplay_clinic.json), held-out tasks solved at
-temperature 1 and greedily: programs 35.1% to 41.5% and 41.3% to 46.9%; diagnoses 59.6% to 88.7% and 69.3% to 90.0%.
+temperature 1 and greedily: programs 28.4% to 47.4% and 33.8% to 53.5%; diagnoses 59.6% to 88.7% and 69.3% to 90.0%.
 """
 
 from __future__ import annotations

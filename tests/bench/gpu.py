@@ -64,7 +64,8 @@ def main(
             "torch": torch.__version__,
         }
         settings = {"proposals": proposals // 3, "tasks": tasks // 3, "n_rollouts": config.n_rollouts, "model": model}
-        record = {"machine": machine, "settings": settings, "medians": found, "iterations": rows}
+        kept = [{name: row[name] for name in row if name == "tokens" or name.startswith("time/")} for row in rows]
+        record = {"machine": machine, "settings": settings, "medians": found, "iterations": kept}
         json_file.write_text(json.dumps(record, indent=1) + "\n")
 
 
