@@ -1,11 +1,14 @@
 """Benchmarks of `ClinicalCaseTabular-v0`: `make bench BENCH=tabular`. Against Gymnasium's own vectorised CartPole.
 
-Prints a table; `--json FILE` writes the numbers. Both are measured alternately in each round, in CPU time of one core,
+Prints a table; `--json FILE` writes the numbers. All are measured alternately in each round, in CPU time of one core,
 and ratios within a round are compared. CartPole resets in the next step; so that is what it is compared with.
+ICU-Sepsis (arXiv 2406.05646) takes its turn where it is installed, as with `pip install -e ".[bench]"`: it is not
+batched.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -28,7 +31,12 @@ import azr_gym
 N = 1024  # episodes in a batch
 STEPS = 200  # in a round
 ANSWERS = 0.2  # share of actions that are diagnoses: an episode has five steps
-AIMS = {"steps/s": 400_000, "steps/s, reset in the same step": 400_000, "steps/s / CartPole's": 1.0}
+AIMS = {
+    "steps/s": 400_000,
+    "steps/s, reset in the same step": 400_000,
+    "steps/s / CartPole's": 1.0,
+    "steps/s / ICU-Sepsis's": 10.0,
+}
 
 
 def rate(work: Callable[[], Any], count: int) -> float:
@@ -64,6 +72,13 @@ def single(env: Any, actions: list[Any]) -> Callable[[], None]:
     return work
 
 
+def icu_sepsis(rng: np.random.Generator) -> Callable[[], None] | None:
+    """Steps of one ICU-Sepsis; None where that is not installed."""
+    if importlib.util.find_spec("icu_sepsis") is None:
+        return None
+    return single(gym.make("icu_sepsis:Sepsis/ICU-Sepsis-v2").unwrapped, [*rng.integers(5, size=(2, N, 2))])
+
+
 def main(
     rounds: int = 9,
     complaint: str = "chest_pain",
@@ -85,19 +100,30 @@ def main(
     found: dict[str, list[float]] = {"seconds to draw the bank, and 400 steps": [time.process_time() - started]}
     cartpole = stepper(gym.make_vec("CartPole-v1", N, **options), pushes)
     alone = single(gym.make("ClinicalCaseTabular-v0", complaint=complaint).unwrapped, actions)
+    sepsis = icu_sepsis(rng)
     with Progress(console=Console(stderr=True)) as progress:
         for _ in progress.track(range(rounds), description="ClinicalCaseTabular-v0"):
             base = rate(cartpole, STEPS * N)
             next_step = rate(work[AutoresetMode.NEXT_STEP], STEPS * N)
             same_step = rate(work[AutoresetMode.SAME_STEP], STEPS * N)
-            for name, value in (
-                ("steps/s", next_step),
-                ("steps/s, reset in the same step", same_step),
-                ("CartPole steps/s", base),
-                ("steps/s / CartPole's", next_step / base),
-                ("steps/s, reset in the same step / CartPole's", same_step / base),
-                ("steps/s, one at a time", rate(alone, 2 * N)),
-            ):
+            one = rate(alone, 2 * N)
+            measured = {
+                "steps/s": next_step,
+                "steps/s, reset in the same step": same_step,
+                "CartPole steps/s": base,
+                "steps/s / CartPole's": next_step / base,
+                "steps/s, reset in the same step / CartPole's": same_step / base,
+                "steps/s, one at a time": one,
+            }
+            if sepsis is not None:
+                icu = rate(sepsis, 2 * N)
+                measured |= {
+                    "ICU-Sepsis steps/s, one at a time": icu,
+                    "steps/s / ICU-Sepsis's": next_step / icu,
+                    "steps/s, reset in the same step / ICU-Sepsis's": same_step / icu,
+                    "steps/s, one at a time / ICU-Sepsis's": one / icu,
+                }
+            for name, value in measured.items():
                 found.setdefault(name, []).append(value)
     medians = {name: statistics.median(values) for name, values in found.items()}
     table = Table("", "median", "aim", title=f"ClinicalCaseTabular-v0, {N:,} at once", title_justify="left")
