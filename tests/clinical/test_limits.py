@@ -26,7 +26,7 @@ OPERATORS: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
 }  # fmt: skip
 MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 NUMBERS = knowledge().vocabulary.numbers
-DRAWN, MADE, TRIED = 20, 160, 60  # patients a rule
+DRAWN, MADE, TRIED = 20, 160, 240  # patients a rule
 Facts = dict[str, float]
 
 
