@@ -1,7 +1,7 @@
 """The main job, small: two models of a million parameters play against themselves, one in each room, a thread each.
 
-One proposes programs and solves them, the other invents patients with chest pain, diagnoses them, and completes others
-to a diagnosis. Each is measured on held-out tasks, plays for a few minutes, and is measured again. No data, no GPU, no
+One proposes programs and solves them, the other invents patients with abdominal pain, diagnoses them, and completes
+others to a diagnosis. Each is measured on held-out tasks, plays for a few minutes, and is measured again. No data, no GPU, no
 Docker needed. Run it with `make demo`; `--iterations` makes it shorter or longer, `--rooms code` or `--rooms clinic`
 plays in one room alone.
 
@@ -41,7 +41,7 @@ ROOMS = {
         model="clinic",
         iterations=60,
         env="ClinicalCase-v0",
-        env_options={"conditions": list(knowledge().complaints["chest_pain"].conditions)},
+        env_options={"conditions": list(knowledge().complaints["abdominal_pain"].conditions)},
         modes=("deduction", "abduction"),
         proposals=8,
         seed_tasks=512,

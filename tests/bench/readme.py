@@ -53,6 +53,19 @@ CLINIC = [
     ("patients generated", "tasks generated/s", " /s", ""),
     ("`import azr_gym`, once gymnasium is there", "import beside gymnasium, s", " s", "<= 0.15"),
 ]
+LEARNER = [
+    ("a step, prompts of 64, against TRL's GRPOTrainer (CPU of one core)", "x TRL, prompts of 64", " x", ">= 2"),
+    ("the same, prompts of 512", "x TRL, prompts of 512", " x", ">= 4"),
+    (
+        "self-play, 4,096 tasks an iteration, one H200, other runs on its host",
+        "new tokens/s",
+        " new tokens/s",
+        ">= 150,000",
+    ),
+    ("of its time: sampling", "share of rollout", "", ""),
+    ("judging, in 16 processes", "share of execute", "", ""),
+    ("learning", "share of update", "", ""),
+]
 
 
 def number(value: float) -> str:
@@ -100,6 +113,12 @@ def clinic_table() -> str:
     )
 
 
+def learner_table() -> str:
+    """The learner's, on a CPU and on a GPU."""
+    parts = [json.loads((RESULTS / f"{name}_bench.json").read_text())["medians"] for name in ("agents", "gpu")]
+    return rows("the learner, a model of a million parameters", LEARNER, {"medians": parts[0] | parts[1]})
+
+
 def rows(title: str, told_of: list[tuple[str, str, str, str]], record: Any) -> str:
     """The table of one environment."""
     lines = [f"| {title} | | our aim |", "| --- | --- | --- |"]
@@ -111,9 +130,10 @@ def rows(title: str, told_of: list[tuple[str, str, str, str]], record: Any) -> s
 
 def filled(text: str) -> str:
     """The README with its tables made anew."""
-    for mark, table in (("environment", environment_table()), ("clinic", clinic_table()), ("box", box_table())):
+    tables = {"environment": environment_table, "clinic": clinic_table, "learner": learner_table, "box": box_table}
+    for mark, table in tables.items():
         before, _, rest = text.partition(f"<!-- {mark} -->\n")
-        text = f"{before}<!-- {mark} -->\n{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+        text = f"{before}<!-- {mark} -->\n{table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
     return text
 
 
