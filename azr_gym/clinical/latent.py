@@ -108,8 +108,8 @@ def expected_ph(paco2: Floats) -> Floats:
 
     Bicarbonate is 24 at 40 mmHg, 0.1 more for each 1 more, 0.2 less for each 1 less (Narins RG, Emmett M. Medicine
     1980;59:161-187; seen at https://hkcfp.org.hk/Upload/HK_Practitioner/2005/hkp2005vol27aug/images/p295t03.html, which
-    has 0.35 and 0.5 for what is chronic: a condition that is sets pH or bicarbonate too; 0.1 and 0.2 to 0.25:
-    https://www.medicalalgorithms.com/simple-acid-base-disorders-and-expected-compensation).
+    has 0.35 and 0.5 for what is chronic: a condition that is sets pH or bicarbonate too; 0.1 for what is high:
+    https://accessmedicine.mhmedical.com/content.aspx?sectionid=271740462&bookid=3241).
     """
     paco2 = as_written({"paco2": paco2}, "paco2")
     away = paco2 - USUAL_PACO2
@@ -155,9 +155,8 @@ def ionised_ends(facts: Table) -> tuple[Floats, Floats]:
 def diastolic_ends(facts: Table) -> tuple[Floats, Floats]:
     """Between which the diastolic pressure, mmHg, is where a condition sets the systolic alone.
 
-    A pulse pressure under a quarter of the systolic one is narrow, over half of it wide (both:
-    https://doctoryg.blogspot.com/2020/12/pulse-pressure.html), and 40 of 120 mmHg usual
-    (https://chromoscience.com/2019/12/13/the-pulse-pressure/): here it is 0.3 to 0.5 of it.
+    A pulse pressure under a quarter of the systolic one is narrow, and 40 mmHg usual (StatPearls NBK482408, as noted at
+    https://cards-notes.pages.dev/pulse-pressure.html): here it is 0.3 to 0.5 of it, which is a design constant.
     """
     systolic = as_written(facts, "systolic_bp")
     return DIASTOLIC[0] * systolic, DIASTOLIC[1] * systolic
