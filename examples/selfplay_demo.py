@@ -1,12 +1,12 @@
 """The main job, small: two models of a million parameters play against themselves, one in each room, a thread each.
 
 One proposes programs and solves them, the other invents patients with abdominal pain, diagnoses them, and completes
-others to a diagnosis. Each is measured on held-out tasks, plays for a few minutes, and is measured again. No data, no GPU, no
-Docker needed. Run it with `make demo`; `--iterations` makes it shorter or longer, `--rooms code` or `--rooms clinic`
-plays in one room alone.
+others to a diagnosis. Each is measured on held-out tasks, plays for a few minutes, and is measured again. No data, no
+GPU, no Docker needed. Run it with `make demo`; `--iterations` makes it shorter or longer, `--rooms code` or `--rooms
+clinic` plays in one room alone.
 
 Measured (means of 8 seeds, examples/results/selfplay_code.json and selfplay_clinic.json), held-out tasks solved at
-temperature 1 and greedily: programs 28.4% to 47.4% and 33.8% to 53.5%; diagnoses 59.6% to 88.7% and 69.3% to 90.0%.
+temperature 1 and greedily: programs 28.4% to 47.4% and 33.8% to 53.5%; diagnoses 52.4% to 78.4% and 67.3% to 81.3%.
 """
 
 from __future__ import annotations
