@@ -198,7 +198,8 @@ def _play_on(play: SelfPlay, log: Log, console: Console) -> bool:
         while play.iteration < config.iterations and not stopping:
             rows = [*rows, _iterate(play, log)][-LATELY:]
             bar.update(task, completed=play.iteration, says=says(rows[-1]))
-            for warning in warnings_of(lately(rows)):
+            warned = warnings_of(lately(rows)) if play.iteration % LATELY == 0 else []  # of each iteration once
+            for warning in warned:
                 bar.console.print(f"[yellow]iteration {play.iteration}: {warning}")
             if config.eval_every and play.iteration % config.eval_every == 0 and play.iteration < config.iterations:
                 _examine(play, log, bar.console, f"iteration {play.iteration}")
