@@ -256,8 +256,7 @@ def scaled(analyte: Analyte, raw_N: Floats, female_N: NDArray[np.int64], age_N: 
     What spreads over orders of magnitude is scaled by its logarithm, from a twentieth of the upper end on where the
     lower one is 0.
     """
-    ends_GS2 = np.array([[analyte.interval(sex, start) for sex in (False, True)] for start in analyte.starts])
-    low_N, high_N = ends_GS2[np.searchsorted(analyte.starts, age_N, "right") - 1, female_N].T
+    low_N, high_N = np.array(analyte.intervals)[np.searchsorted(analyte.starts, age_N, "right") - 1, female_N].T
     if analyte.log:
         low_N = np.where(low_N > 0, low_N, high_N / 20)
         raw_N, low_N, high_N = (np.log(np.maximum(values, 1e-9)) for values in (raw_N, low_N, high_N))

@@ -144,11 +144,6 @@ class Library:
         return frozenset(found)
 
 
-def _limits(analyte: Analyte, place: int) -> Floats:
-    """The lower or the upper reference limits of an analyte: by age, of men and of women."""
-    return np.array([[analyte.interval(sex, start)[place] for sex in (False, True)] for start in analyte.starts])
-
-
 def _limit(ages: Sequence[float], table_G2: Floats, columns: Columns) -> Interval:
     """A reference limit: of women, of men, of the patient's age, or any of these where sex or age is unknown."""
     low_2 = high_2 = table_G2[0]
@@ -261,7 +256,7 @@ def _bound(tables: Mapping[str, Mapping[str, Any]], where: Mapping[str, Mapping[
     ]
     readings.sort(key=lambda one: len(findings[one.record.id].implies))
     limits = {
-        column: functools.partial(_limit, analyte.starts, _limits(analyte, place))
+        column: functools.partial(_limit, analyte.starts, np.array(analyte.intervals)[..., place])
         for analyte in analytes.values()
         for place, column in enumerate(vocabulary.limits[analyte.id])
     }

@@ -102,6 +102,11 @@ class Analyte:
         """From which ages on, in years, the reference interval is another one."""
         return (0.0, *map(float, self.children))
 
+    @property
+    def intervals(self) -> tuple[tuple[Range, Range], ...]:
+        """The reference intervals from each of `starts` on: of boys or men, of girls or women."""
+        return tuple((self.interval(False, start), self.interval(True, start)) for start in self.starts)
+
     def usual(self, female: bool, age: float = OLDEST) -> Range:
         """Where values of a woman or a man of that age lie whom nothing ails."""
         return (0.0, 0.0) if self.exogenous else self.interval(female, age)
