@@ -231,7 +231,7 @@ class _Page:
             said = prompts.amount(self.known, analyte.id, self.facts[analyte.id]) if analyte in known else "-"
             x += self.text((x, top + 28), "/", 26, MUTED) + 2 if number else 0
             x += self.text((x, top + 28), said, 26, self.ink(analyte) if analyte in known else MUTED) + 2
-        self.text((x + 4, top + 38), _unit(analytes[0]), 13, MUTED)
+        self.text((x + 4, top + 38), analytes[0].printed_unit, 13, MUTED)
         self.text((left + 12, top + 68), " / ".join(map(self.reference, analytes)), 12, MUTED)
         for number, analyte in enumerate(known):
             self.bar(right - 76, top + 75 + 13 * (number - (len(known) - 1) / 2), 64, analyte)
@@ -264,7 +264,7 @@ class _Page:
             (left + 288, top), prompts.amount(self.known, analyte.id, self.facts[analyte.id]), 16, ink, anchor="ra"
         )
         self.text((left + 297, top), flag, 16, ink)
-        self.text((left + 318, top + 2), _unit(analyte), 13, MUTED, 78)
+        self.text((left + 318, top + 2), analyte.printed_unit, 13, MUTED, 78)
         self.text((left + 400, top + 2), self.reference(analyte), 13, MUTED, 74)
         self.bar(right - 112, top + 9, 98, analyte)
 
@@ -317,12 +317,6 @@ class _Page:
         self.text((start, top + 36), chart.reason, 15, INK, right - 16 - start)
         if chart.diagnosis:
             self.labelled((x, top + 60), "Diagnosis", chart.diagnosis, right - 16)
-
-
-def _unit(analyte: Analyte) -> str:
-    """A unit as it is printed."""
-    said = analyte.unit.replace("[", "").replace("]", "")
-    return {"1": "", "Cel": f"{DEGREE}C", "pH": ""}.get(said, said)
 
 
 def _place(value: float, low: float, high: float, log: bool) -> float:

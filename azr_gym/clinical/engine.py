@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from azr_gym.clinical.criteria import Columns, Interval, Patients, bounds
 from azr_gym.clinical.library import (
     AGE,
+    BODY,
     FEMALE,
     MALE,
     PERSON,
@@ -347,9 +348,13 @@ class Engine:
         for name, value in proof.facts.items():
             if name in self.library.analytes:
                 analyte = self.library.analytes[name]
-                parts.append(f"{analyte.name} {value:g} {analyte.unit}".strip())
+                parts.append(f"{analyte.name} {value:g} {analyte.printed_unit}".strip())
             elif name in self.library.findings:
-                parts.append(f"{'' if value else 'no '}{self.library.called(name)}")
+                finding = self.library.findings[name]
+                parts.append(finding.name if value else finding.absence)
+            elif name in BODY[1:]:
+                said, _, unit = name.partition("_")
+                parts.append(f"{said} {value:g} {unit}")
         return ", ".join(parts) or "of who the patient is"
 
 

@@ -98,6 +98,12 @@ class Analyte:
     children_source: str = ""  # of both
 
     @property
+    def printed_unit(self) -> str:
+        """The unit as people print it: "°C", "mmHg"; none for what is a mere number."""
+        said = self.unit.replace("[", "").replace("]", "")
+        return {"1": "", "Cel": "\N{DEGREE SIGN}C", "pH": ""}.get(said, said)
+
+    @property
     def starts(self) -> tuple[float, ...]:
         """From which ages on, in years, the reference interval is another one."""
         return (0.0, *map(float, self.children))

@@ -107,6 +107,26 @@ def test_chest_pain_alone_is_not_settled_and_what_would_settle_it_is_said() -> N
     assert "Troponin" in explain(found)
 
 
+def test_an_explanation_is_written_as_charts_are() -> None:
+    large = explain(diagnose({"age": 50, "female": 0, "male": 1, "pregnant": 0, "weight_kg": 85, "height_cm": 175}))
+    assert "weight 85 kg" in large
+    assert "height 175 cm" in large
+    cold = explain(diagnose({"age": 50, "female": 0, "male": 1, "pregnant": 0, "temperature": 31.0}))
+    assert "31 \N{DEGREE SIGN}C" in cold
+    liver = {
+        "alcohol_excess": 1,
+        "jaundice_under_8_weeks": 1,
+        "jaundice": 1,
+        "bilirubin": 9,
+        "ast": 200,
+        "alt": 90,
+        "hbsag_positive": 0,
+    }
+    said = explain(diagnose({"age": 50, "female": 0, "male": 1, "pregnant": 0, **liver}))
+    assert said.startswith("Alcoholic hepatitis")
+    assert "HBsAg negative" in said
+
+
 # --- properties -------------------------------------------------------------------------------------------------
 def same(one: Diagnosis, other: Diagnosis) -> bool:
     return (one.verdict, one.condition) == (other.verdict, other.condition)
