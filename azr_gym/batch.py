@@ -75,7 +75,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         self.metadata = {**TaskEnv.metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
         self.single_observation_space = self.single_action_space = Prompt()
         self.observation_space = self.action_space = batch_space(Prompt(), num_envs)
-        self._rngs: list[np.random.Generator | None] = [None] * num_envs
+        self._rngs = Generators([None] * num_envs)
         self._episodes: list[Episode[Any] | None] = [None] * num_envs
         self._shown: list[Episode[Any] | None] = [None] * num_envs  # what render() draws
         self._observations = [""] * num_envs
@@ -111,16 +111,11 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         if len(seeds) != self.num_envs:
             raise BadArgument(f"{len(seeds)} seeds for {self.num_envs} environments: give one for each")
         reset = [int(index) for index in np.flatnonzero(mask)]
-        rngs = list(self._rngs)
-        for index in reset:
-            if seeds[index] is not None or rngs[index] is None:
-                rngs[index] = seeding.np_random(seeds[index])[0]
-        states = [rngs[index].bit_generator.state for index in reset]  # type: ignore[union-attr]
+        rngs = self._rngs.seeded(reset, seeds)
         try:
-            episodes = self.game.deal_many([rngs[index] for index in reset], [wanted[index] for index in reset])  # type: ignore[misc]
+            episodes = self.game.deal_many(lambda place: rngs[reset[place]], [wanted[index] for index in reset])
         except BaseException:  # nothing has changed, for any of them
-            for index, state in zip(reset, states, strict=True):
-                rngs[index].bit_generator.state = state  # type: ignore[union-attr]
+            rngs.undo()
             raise
         if any(seeds[index] is not None for index in reset):
             self._steps = 0
@@ -166,7 +161,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
         self._observations = [turn.observation for turn in turns]
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             ended = np.flatnonzero(terminated | truncated)
-            dealt = self.game.deal_many([self._rngs[index] for index in ended], [None] * len(ended))  # type: ignore[misc]
+            dealt = self.game.deal_many(lambda place: self._rngs[ended[place]], [None] * len(ended))
             for index, episode in zip(ended, dealt, strict=True):
                 last = {"final_obs": self._observations[index], "final_info": infos[index]}
                 shown = self._shown[index]
@@ -190,8 +185,7 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
 
     def oracle(self) -> tuple[str, ...]:
         """One action per episode that scores."""
-        rngs: Any = self._rngs
-        return tuple(self.game.oracle(rng, episode) for rng, episode in zip(rngs, self._playing(), strict=True))
+        return tuple(self.game.oracle(self._rngs[place], episode) for place, episode in enumerate(self._playing()))
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame per episode: the one that has just ended, else the one that is being played."""
@@ -229,6 +223,45 @@ class BatchTaskEnv(VectorEnv[tuple[str, ...], Sequence[str], np.ndarray[Any, Any
                 if value is not None:
                     single[_PLURAL[name]] = value
         return singles
+
+
+class Generators:
+    """A generator for each episode, made when it is first asked for: who is given a task may never draw.
+
+    Args:
+        held: a generator, or what one is to be seeded with; None: with chance.
+    """
+
+    def __init__(self, held: list[np.random.Generator | int | None]) -> None:
+        self._held, self._before = held, dict[int, Any]()
+
+    def __getitem__(self, index: int) -> np.random.Generator:
+        held = self._held[index]
+        if not isinstance(held, np.random.Generator):
+            held = self._held[index] = seeding.np_random(held)[0]
+        return held
+
+    def seeded(self, places: Sequence[int], seeds: Sequence[int | None]) -> Generators:
+        """The same, those at some places from new seeds where there are any. `undo` takes back what is drawn there."""
+        made = Generators(list(self._held))
+        for place in places:
+            seed, held = seeds[place], self._held[place]
+            if seed is not None:
+                made._held[place] = _checked(seed)
+            elif isinstance(held, np.random.Generator):
+                made._before[place] = held.bit_generator.state
+        return made
+
+    def undo(self) -> None:
+        """Put generators that were there before back to where they were."""
+        for place, state in self._before.items():
+            self[place].bit_generator.state = state
+
+
+def _checked(seed: int) -> int:
+    if type(seed) is not int or seed < 0:
+        seeding.np_random(seed)  # says what is wrong with it
+    return seed
 
 
 def columns(infos: Sequence[dict[str, Any] | None]) -> dict[str, Any]:

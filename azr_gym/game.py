@@ -7,7 +7,7 @@ judges a whole batch; where proposals are tried on a solver, one `solver.reply` 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -174,35 +174,45 @@ class Game(Generic[T]):
         Raises:
             BadTask, BadArgument: what `options` ask for can not be played.
         """
-        return self.deal_many([rng], [options])[0]
+        return self.deal_many(lambda _: rng, [options])[0]
 
     def deal_many(
-        self, rngs: Sequence[np.random.Generator], options: Sequence[Mapping[str, Any] | None]
+        self, rng_of: Callable[[int], np.random.Generator], options: Sequence[Mapping[str, Any] | None]
     ) -> list[Episode[T]]:
-        """Begin episodes, each as `deal` would; the room makes all tasks that are to be made in one call."""
-        if self.play.role is Role.PROPOSE:
-            return [self._deal_proposal(rng, one or {}) for rng, one in zip(rngs, options, strict=True)]
-        found = [self._task(rng, one or {}) for rng, one in zip(rngs, options, strict=True)]
-        wanted = [(rng, one) for rng, one in zip(rngs, found, strict=True) if isinstance(one, StrEnum)]
-        made = iter(self.room.make_many([rng for rng, _ in wanted], [mode for _, mode in wanted], self.play.split))
-        return [self._begin(next(made) if isinstance(one, StrEnum) else one) for one in found]
+        """Begin episodes, each as `deal` would; the room makes all tasks that are to be made in one call.
 
-    def _task(self, rng: np.random.Generator, options: Mapping[str, Any]) -> T | StrEnum:
-        """The task of an episode, or the mode of one that is to be made."""
-        play = self.play
+        Args:
+            rng_of: gives the generator of the episode at a place; not asked where nothing is drawn.
+            options: of each episode.
+        """
+        if self.play.role is Role.PROPOSE:
+            return [self._deal_proposal(rng_of(place), one or {}) for place, one in enumerate(options)]
+        found = [self._given(one) if one else self._drawn(rng_of(place)) for place, one in enumerate(options)]
+        wanted = {place: one for place, one in enumerate(found) if isinstance(one, StrEnum)}
+        made = iter(self.room.make_many([rng_of(place) for place in wanted], [*wanted.values()], self.play.split))
+        tasks = [next(made) if isinstance(one, StrEnum) else one for one in found]
+        asked = {id(task): self._asked(task) for task in {id(task): task for task in tasks}.values()}
+        return [Episode(task.mode, *asked[id(task)], task) for task in tasks]
+
+    def _given(self, options: Mapping[str, Any]) -> T:
+        """The task that an episode is to be about."""
         if unknown := set(options) - {"task"}:
             raise BadArgument(f"a solver's reset knows the option 'task', not {sorted(unknown)}")
-        if "task" in options:
-            task: T = self.room.check(options["task"])
-            if task.mode not in play.mode:
-                raise BadArgument(f"this environment plays {', '.join(play.mode)}, and the task is one of {task.mode}")
-            return task
-        mode = self._mode(rng)
-        return play.pool.sample(rng, 1, mode)[0] if play.pool is not None else mode
+        task: T = self.room.check(options["task"])
+        if task.mode not in self.play.mode:
+            modes = ", ".join(self.play.mode)
+            raise BadArgument(f"this environment plays {modes}, and the task is one of {task.mode}")
+        return task
 
-    def _begin(self, task: T) -> Episode[T]:
+    def _drawn(self, rng: np.random.Generator) -> T | StrEnum:
+        """A task of the pool, or the mode of one that is to be made."""
+        mode, pool = self._mode(rng), self.play.pool
+        return pool.sample(rng, 1, mode)[0] if pool is not None else mode
+
+    def _asked(self, task: T) -> tuple[str, dict[str, Any]]:
+        """What is read at the start, and `info`: the same for all attempts at a task."""
         info = self._info(task.mode) | {"task_id": task.id, **self.room.public(task)}
-        return Episode(task.mode, self.room.prompt(task, self.play.prompt_style), info, task)
+        return self.room.prompt(task, self.play.prompt_style), info
 
     def _deal_proposal(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Episode[T]:
         play, mode = self.play, self._mode(rng)

@@ -134,6 +134,17 @@ class HFAgent:
         Raises:
             BadArgument: a prompt without tokens, or one that leaves no room for a reply in the model's context.
         """
+        encoded = self._ids(prompts)
+        ends = [min(encoded, key=len), max(encoded, key=len)] if encoded else []
+        if reason := next(filter(None, map(self._misfit, ends)), ""):
+            raise BadArgument(reason)
+        return encoded
+
+    def misfits(self, prompts: Sequence[str]) -> list[str]:
+        """Why `encode` would refuse each prompt; "" where it would not."""
+        return [*map(self._misfit, self._ids(prompts))]
+
+    def _ids(self, prompts: Sequence[str]) -> list[list[int]]:
         if self.template is Template.CHAT:
             turns = [[{"role": "user", "content": prompt}] for prompt in prompts]
             encoded = [
@@ -143,16 +154,18 @@ class HFAgent:
         else:
             texts = [R1.format(prompt) if self.template is Template.R1 else prompt for prompt in prompts]
             encoded = self.tokenizer(texts)["input_ids"] if texts else []
+        return [list(ids) for ids in encoded]
+
+    def _misfit(self, ids: Sequence[int]) -> str:
         room = getattr(self.model.config, "max_position_embeddings", None)
-        longest = max(map(len, encoded), default=0)
-        if not all(encoded):
-            raise BadArgument("a prompt has no tokens, so that nothing says what comes first: put something into it")
-        if room is not None and longest + self.max_new_tokens > room:
-            raise BadArgument(
-                f"a prompt of {longest} tokens and a reply of {self.max_new_tokens} do not fit the model's context of "
+        if not ids:
+            return "a prompt has no tokens, so that nothing says what comes first: put something into it"
+        if room is not None and len(ids) + self.max_new_tokens > room:
+            return (
+                f"a prompt of {len(ids)} tokens and a reply of {self.max_new_tokens} do not fit the model's context of "
                 f"{room}: shorten max_new_tokens, show fewer references, or take prompt_style='compact'"
             )
-        return [list(ids) for ids in encoded]
+        return ""
 
     def reply(self, prompts: Sequence[str], n: int, seed: int) -> list[list[TokenReply]]:
         """Sample `n` replies to each prompt."""
@@ -224,7 +237,7 @@ class HFAgent:
         lengths, finished = lengths_R.tolist(), finished_R.tolist()
         ids = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
         spoken = [row[:-1] if done else row for row, done in zip(ids, finished, strict=True)]
-        texts = self.tokenizer.batch_decode(spoken, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        texts = self._decode(spoken)
         made = [
             TokenReply(
                 text,
@@ -237,6 +250,15 @@ class HFAgent:
             for row, (text, done) in enumerate(zip(texts, finished, strict=True))
         ]
         return [made[start : start + n] for start in range(0, len(made), n)]
+
+    def _decode(self, ids: Sequence[list[int]]) -> list[str]:
+        """The texts of token ids, without special tokens; a fast tokenizer reads them all in one call."""
+        if getattr(self.tokenizer, "is_fast", False):
+            return list(self.tokenizer.backend_tokenizer.decode_batch(ids, skip_special_tokens=True))
+        texts: list[str] = self.tokenizer.batch_decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
 
 
 def draw(logits_RV: Tensor, chance_R: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -193,9 +193,8 @@ class SelfPlay:
         kinds = [(one.mode, one.role) for one in rollouts]
         if config.shuffle_rewards:
             reward_N = _shuffled(reward_N, kinds, rng)
-        mask_NL = torch.nn.utils.rnn.pad_sequence(
-            [torch.ones(len(reply.ids), dtype=torch.bool) for reply in replies], batch_first=True
-        )
+        length_N = torch.tensor([len(reply.ids) for reply in replies])
+        mask_NL = torch.arange(int(length_N.max())) < length_N[:, None]
         lp_NL, ref_lp_NL = learner.reference_logprobs(replies) if config.row.reward_kl_weight else (None, None)
         roles = Groups(*_numbered(kinds, [(mode, role) for mode in self.arena.modes for role in Role]))
         # A proposal is compared with its mode's proposals, whatever the prompt: each has one attempt.
@@ -219,15 +218,16 @@ class SelfPlay:
 
 def fitting(proposals: Iterable[Rollout], arena: Ground, solver: Agent) -> list[Rollout]:
     """Refuse what became a task that does not fit the solver's context: short programs have long outputs."""
+    made = [*proposals]
+    if not isinstance(solver, HFAgent):
+        return made
     worth = rewards.propose_reward(arena.config.reward, Outcome.REFUSED)
-    made = []
-    for one in proposals:
-        try:
-            if one.task is not None and isinstance(solver, HFAgent):
-                solver.encode([arena.prompt(one.task)])
-        except BadArgument as error:
-            one = replace(one, task=None, metrics={}, outcome=Outcome.REFUSED, reason=str(error), reward=worth)
-        made.append(one)
+    prompts = {place: arena.prompt(one.task) for place, one in enumerate(made) if one.task is not None}
+    for place, reason in zip(prompts, solver.misfits([*prompts.values()]), strict=True):
+        if reason:
+            made[place] = replace(
+                made[place], task=None, metrics={}, outcome=Outcome.REFUSED, reason=reason, reward=worth
+            )
     return made
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import marshal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +22,19 @@ from .triplet import ENTRY, MAX_VALUE_CHARS, CodeTask, InductionTask, Mode, Trip
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """An answer that must run before it can be judged: the program with its inputs, and never what they should give."""
+    """An answer that must run before it can be judged: the program with its inputs, and never what they should give.
 
+    Answers of one `key` to one task are one answer.
+    """
+
+    task: CodeTask
+    key: object
     program: Program
-    times: int
 
 
 def judge(tasks: Sequence[CodeTask], answers: Sequence[str], box: Callable[[], Runner]) -> list[Verdict[CodeTask]]:
-    """Judge a batch of answers, with one call of the box for whatever must run.
+    """Judge a batch of answers, with one call of the box for whatever must run, and one for programs that did right:
+    they must do so again.
 
     Args:
         tasks: what was asked.
@@ -36,14 +42,22 @@ def judge(tasks: Sequence[CodeTask], answers: Sequence[str], box: Callable[[], R
         box: gives the runner; not called where nothing has to run.
     """
     looked = [_look(task, answer) for task, answer in zip(tasks, answers, strict=True)]
-    pending = [one for one in looked if isinstance(one, _Pending)]
-    runs = iter(
-        box().run([one.program for one in pending], [one.times for one in pending], give_up=True) if pending else ()
-    )
-    return [
-        _compare(task, next(runs)) if isinstance(one, _Pending) else one
-        for task, one in zip(tasks, looked, strict=True)
-    ]
+    pending = {(one.task, one.key): one for one in looked if isinstance(one, _Pending)}
+    found = _judged(pending, 1, box)
+    right = {at: pending[at] for at, verdict in found.items() if verdict is _RIGHT and isinstance(at[0], InductionTask)}
+    found |= _judged(right, 2, box)
+    return [found[one.task, one.key] if isinstance(one, _Pending) else one for one in looked]
+
+
+_Key = tuple[CodeTask, object]
+
+
+def _judged(pending: Mapping[_Key, _Pending], times: int, box: Callable[[], Runner]) -> dict[_Key, Verdict[CodeTask]]:
+    """Run answers, each so often, and compare what they give."""
+    if not pending:
+        return {}
+    runs = box().run([one.program for one in pending.values()], times, give_up=True)
+    return {at: _compare(one.task, run) for (at, one), run in zip(pending.items(), runs, strict=True)}
 
 
 def _look(task: CodeTask, answer: str) -> Verdict[CodeTask] | _Pending:
@@ -61,7 +75,8 @@ def _look(task: CodeTask, answer: str) -> Verdict[CodeTask] | _Pending:
     arguments = texts.find(answer, lambda text: read_arguments(text, count), values.equal)
     if arguments.value is None:
         return _unreadable(task.mode, arguments)
-    return _Pending(Program(task.program, [arguments.value], ENTRY), 1)
+    key = marshal.dumps(arguments.value, 2)  # type: ignore[arg-type]  # plain data, all of it
+    return _Pending(task, key, Program(task.program, [arguments.value], ENTRY))
 
 
 def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _Pending:
@@ -71,7 +86,7 @@ def _look_at_program(task: InductionTask, answer: str) -> Verdict[CodeTask] | _P
     finding = look(program.value)
     if finding is not None:
         return Verdict(Outcome.WRONG, prompts.FORBIDDEN.format(finding.detail))
-    return _Pending(Program(program.value, _hidden(task)[0], ENTRY), 2)
+    return _Pending(task, program.value, Program(program.value, _hidden(task)[0], ENTRY))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -220,7 +220,7 @@ class Triplet(CodeTask):
     @property
     def key(self) -> bytes:
         """Equal for the same mode, normalised program and arguments."""
-        return task_key(self.mode, self.program, [parse_arguments(self.arguments)])
+        return _key(self)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the values stay text, for JSON knows neither tuples nor sets."""
@@ -306,7 +306,7 @@ class InductionTask(CodeTask):
     @property
     def key(self) -> bytes:
         """Equal for the same normalised program and the same arguments, in whatever order."""
-        return task_key(self.mode, self.program, [parse_arguments(arguments) for arguments, _ in self.pairs])
+        return _key(self)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the values stay text, for JSON knows neither tuples nor sets."""
@@ -328,6 +328,13 @@ class InductionTask(CodeTask):
         if not isinstance(read["pairs"], list) or not all(isinstance(pair, list) for pair in read["pairs"]):
             raise BadTask("pairs must be a list of [arguments, output]")
         return cls(read["program"], tuple(tuple(pair) for pair in read["pairs"]), read["message"])
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _key(task: Triplet | InductionTask) -> bytes:
+    """Remembered: a pool and whoever learns from it ask for the keys of the same tasks over and over."""
+    given = [task.arguments] if isinstance(task, Triplet) else [arguments for arguments, _ in task.pairs]
+    return task_key(task.mode, task.program, map(parse_arguments, given))
 
 
 def _fields(data: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import azr_gym
 from azr_gym import Outcome
 from azr_gym.code import InductionTask, Mode, Triplet
+from azr_gym.code.prompts import NONDETERMINISTIC
 from azr_gym.code.room import CodeRoom
 from azr_gym.roles import PromptStyle, Split
 from azr_sandbox import Runner, values
@@ -166,9 +167,30 @@ def test_the_box_gets_inputs_and_never_what_they_should_give(any_runner: Runner)
     envs: Any = gym.make_vec("CodeTriplet-v0", 3, mode=tuple(Mode), runner=counting)
     envs.reset(options={"tasks": [DEDUCTION, ABDUCTION, INDUCTION]})
     envs.step([RIGHT[task][0] for task in (DEDUCTION, ABDUCTION, INDUCTION)])
-    assert counting.batches == 1, "one call of the box per vector step"
-    assert [program.source for program in counting.programs] == [PROGRAM, DOUBLE]
+    assert counting.batches == 2, "one call of the box per vector step, and one for the program that did right"
+    assert [program.source for program in counting.programs] == [PROGRAM, DOUBLE, DOUBLE]
     assert counting.programs[1].calls == tuple((n,) for n in range(5, 10))
+
+
+def test_equal_answers_run_once_and_wrong_programs_are_not_run_again(any_runner: Runner) -> None:
+    from envs.agents import Counting
+
+    counting = Counting(any_runner)
+    envs: Any = gym.make_vec("CodeTriplet-v0", 6, mode=tuple(Mode), runner=counting)
+    envs.reset(options={"tasks": [ABDUCTION] * 3 + [INDUCTION] * 3})
+    wrong = "def f(x):\n    return x"
+    _, rewards, *_ = envs.step(["[9], 9", "f([9], 9)", " [9],9 "] + [wrong] * 3)
+    assert counting.batches == 1
+    assert [program.source for program in counting.programs] == [PROGRAM, wrong]
+    assert not rewards.any()
+
+
+def test_a_program_that_is_right_once_and_then_no_more_is_wrong(any_runner: Runner) -> None:
+    env: Any = gym.make("CodeTriplet-v0", mode=Mode.INDUCTION, runner=any_runner)
+    env.reset(options={"task": INDUCTION})
+    tired = "def f(x, seen=[]):\n    seen.append(x)\n    return 2 * x if len(seen) <= 5 else 0"
+    _, reward, _, _, info = env.step(tired)
+    assert (reward, info["reason"]) == (0.0, NONDETERMINISTIC)
 
 
 def test_render_shows_the_task_then_the_answer(any_runner: Runner) -> None:
