@@ -2,7 +2,8 @@
 
 A patient is drawn for a condition, and kept where the engine agrees. How often a condition shows a finding, and where
 its values lie, are design constants of the knowledge files: these are no epidemiological data. A finding that a
-measured value decides (`knowledge/measured.toml`) is as the value says.
+measured value decides (`knowledge/measured.toml`) is as the value says. A test that would make a diagnosis definite,
+and is not positive in a patient whose diagnosis stands without it, was not done: it is unknown, but of whole patients.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from azr_gym.clinical.library import (
     MALE,
     PERSON,
     PREGNANT,
+    Certainty,
     Condition,
+    Kind,
     Range,
     Reading,
     Sex,
@@ -41,6 +44,7 @@ UNUSUAL_DRAWS = 3  # the same, where many a condition can not be had so
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
 ASKED = 0.003  # share of the findings without a bearing on the condition that are looked for, and written down
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
+DONE = (Kind.IMAGING, Kind.TEST)  # findings that somebody has to order
 WEEKS = "gestational_weeks"  # the one value that only some have
 CHARACTERISTIC = 0.9  # a finding of so many of a condition's patients is one that the typical patient has
 DISTRACTED = 3.0  # times as common are findings without a bearing on the condition, where they are to distract
@@ -86,7 +90,8 @@ class Presentation:
         share_F: of the patients who have each finding of themselves, not because another one implies it.
         relevant_F: whether it is asked for in any case.
         named_F: whether a condition names it.
-        characteristic: places of the findings that the typical patient has.
+        deciding_F: whether it is a test that was not done where it is not positive: see `Generator.deciding`.
+        characteristic: places of the findings that the typical patient has, but for such tests.
         labs: where 90% of the values lie of what the conditions set.
         measured: places of what is measured, among the library's analytes.
         fitted: what values are drawn to fit findings, where no condition sets them: readings with their place. Those of
@@ -100,6 +105,7 @@ class Presentation:
     share_F: Floats
     relevant_F: Bools
     named_F: Bools
+    deciding_F: Bools
     characteristic: tuple[int, ...]
     labs: Mapping[str, Range]
     measured: tuple[int, ...]
@@ -308,6 +314,7 @@ class Generator:
             if name not in PERSON and share >= CHARACTERISTIC and name not in settled
         ]
         shares_F[characteristic] = 1.0
+        deciding = frozenset[str]().union(*(self.deciding(one) for one in ones))
         taken = any(known.analytes[name].panel == VITALS for name in labs if name in known.analytes)
         measured = [
             place
@@ -332,11 +339,30 @@ class Generator:
             share_F=shares_F,
             relevant_F=named_F | np.array([name in names for name in self.place]),
             named_F=named_F,
-            characteristic=tuple(characteristic),
+            deciding_F=np.array([name in deciding for name in self.place]),
+            characteristic=tuple(place for place in characteristic if self.ids[place] not in deciding),
             labs=labs,
             measured=tuple(measured),
             fitted=tuple(fitted),
             laws=self._laws(labs),
+        )
+
+    def deciding(self, one: Condition) -> frozenset[str]:
+        """The images and tests of a condition that make it definite and that it does without: where one is not positive
+        in a patient who has it, it was not done. Its definite rules look at them and its other rules do not, and no
+        value decides them."""
+        names: dict[bool, frozenset[str]] = {}
+        for check in self.engine.checks:
+            if check.condition.id == one.id:
+                sure = check.rule.certainty is Certainty.DEFINITE
+                names[sure] = names.get(sure, frozenset()) | self.library.grounds(check.criterion.names)
+        if len(names) < 2:
+            return frozenset()
+        valued = {reading.record.id for reading in self.library.readings}
+        return frozenset(
+            name
+            for name in names[True] - names[False] - valued
+            if one.presents.get(name) and self.library.findings[name].kind in DONE
         )
 
     def _usual_panels(self) -> tuple[list[str], Floats]:
@@ -404,7 +430,7 @@ class Generator:
             if place in self.implied:
                 there_FN[self.implied[place]] |= own_FN[place]
         asked_FN = (rng.random(own_FN.shape) < asked) & possible_FN  # absent, and written down all the same
-        return own_FN, there_FN, there_FN | asked_FN | one.relevant_F[:, None]
+        return own_FN, there_FN, there_FN | ((asked_FN | one.relevant_F[:, None]) & ~one.deciding_F[:, None])
 
     def possible(self, person: Mapping[str, Floats]) -> Bools:
         """Who could have which finding, (F, N), of age and sex; what is unknown forbids nothing."""

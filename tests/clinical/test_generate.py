@@ -86,6 +86,30 @@ def test_of_a_patient_of_whom_less_is_known_nothing_else_is_read(seed: int, cond
             assert closed(parse_case(text).facts, knowledge()) == facts
 
 
+@given(seeds, conditions, st.sampled_from(Difficulty))
+@settings(max_examples=60)
+def test_a_test_that_decides_is_positive_or_was_not_done(seed: int, condition: str, difficulty: Difficulty) -> None:
+    if difficulty is Difficulty.ATYPICAL and not generator().presentation(condition).characteristic:
+        return
+    facts = generator().sample(np.random.default_rng(seed), condition, PATIENTS, difficulty)
+    for name in generator().deciding(knowledge().conditions[condition]):
+        assert not (facts.get(name, np.zeros(0)) == 0.0).any()
+
+
+def test_which_tests_decide() -> None:
+    """Those that a definite rule looks at and no weaker one: no sign, nothing that a value says, no item of a score."""
+    deciding = {name: generator().deciding(one) for name, one in knowledge().conditions.items()}
+    assert deciding["diverticulitis"] == {"ct_diverticulitis"}
+    assert deciding["ischaemic_stroke"] == {"ct_ischaemic_stroke", "mri_acute_infarct"}
+    assert deciding["acute_epiglottitis"] == {"epiglottis_swollen"}
+    assert not deciding["prolactinoma"] & {"prolactin_over_250"}  # its value says it
+    assert not deciding["autoimmune_hepatitis"]  # points, of which the weaker rule asks for fewer
+    assert not deciding["sle"]  # one rule: nothing stands without it
+    drawn = generator().sample(np.random.default_rng(0), "diverticulitis", 400)["ct_diverticulitis"]
+    assert 0.2 < np.isnan(drawn).mean() < 0.4
+    assert (drawn[~np.isnan(drawn)] == 1.0).all()
+
+
 def test_a_sign_without_a_value_of_its_condition_brings_one() -> None:
     """Confusion in sepsis lowers the coma scale, which no septic patient sets."""
     assert "gcs" not in knowledge().conditions["sepsis"].labs
