@@ -16,7 +16,7 @@ from azr_gym.roles import Role
 from .tokenizer import THINK, THOUGHT
 
 MODULES = {"CodeTriplet-v0": ".corpus_code", "ClinicalCase-v0": ".corpus_clinic"}  # by environment
-PROPOSE_SHARE = 1 / 3  # of the proposals are kept: three answers to one of them
+PROPOSE_SHARE = 1 / 3  # of the proposals are kept: most of what is read are answers
 TOLD_SHARE = 0.85  # of the answers that can think are told to, by a tag behind the question
 THOUGHT_SHARE = 0.2  # of the others think by themselves
 # Of programs and patients both: words may hold digits, and none begins with the space after a comma or a sign, so that

@@ -1,8 +1,8 @@
 """What a small base of the code room reads: its generator's programs, worded as the room words its prompts.
 
-Every program gives six examples, one for each role in each mode. Most answers of deduction and abduction think first:
-between think tags, the values that the program computes on the way, operation by operation; in abduction from the
-output backwards.
+Every program gives six examples, one for each role in each mode, and further programs one of induction, which is the
+hardest to learn. Most answers of deduction and abduction think first: between think tags, the values that the program
+computes on the way, operation by operation; in abduction from the output backwards.
 
 Thinking answers go on: more calls of the same program, each with its answer. A small model learns what an operation
 does from answers, and a program that is read once for several of them teaches more in the same number of tokens.
@@ -28,6 +28,7 @@ from .tokenizer import CODE
 COMPACT = PromptStyle.COMPACT
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
+FURTHER = 2  # programs of which induction alone is asked, after each of which everything is
 MORE = 3  # further calls of a program, at most, where answers think
 SPLIT = CODE
 
@@ -46,11 +47,27 @@ def examples(rng: np.random.Generator, levels: Sequence[int]) -> Iterator[Exampl
     """
     shown: deque[Triplet] = deque(maxlen=32)  # what references are drawn from
     while True:
-        pairs = int(rng.choice(PAIRS))
-        made = sample(rng, level=int(rng.choice(levels)), n_inputs=pairs, operations=True)
+        made = _program(rng, levels, operations=True)
         triplet = Triplet.of(Mode.DEDUCTION, made.source, made.inputs[0], made.outputs[0])
         yield from thinned(rng, _examples(rng, made, triplet, shown))
         shown.append(triplet)
+        further = (_induction(rng, _program(rng, levels)) for _ in range(FURTHER))
+        yield from (_found(task) for task in further if task is not None)
+
+
+def _program(rng: np.random.Generator, levels: Sequence[int], operations: bool = False) -> Sample:
+    count = int(rng.choice(PAIRS))
+    return sample(rng, level=int(rng.choice(levels)), n_inputs=count, operations=operations)
+
+
+def _induction(rng: np.random.Generator, made: Sample) -> InductionTask | None:
+    """A task with a hint or without; None where the outputs say too little."""
+    pairs = mixed(list(zip(made.inputs, made.outputs, strict=True)))
+    return InductionTask.of(made.source, pairs, prompts.ANY_HINT if rng.random() < 0.5 else "") if pairs else None
+
+
+def _found(task: InductionTask) -> Example:
+    return Example(Role.SOLVE, Mode.INDUCTION, prompts.solve(task, COMPACT), f" {task.program}")
 
 
 def _examples(rng: np.random.Generator, made: Sample, triplet: Triplet, shown: Sequence[Triplet]) -> Iterator[Example]:
@@ -59,10 +76,8 @@ def _examples(rng: np.random.Generator, made: Sample, triplet: Triplet, shown: S
         task = Triplet(mode, triplet.program, triplet.arguments, triplet.output)
         asked = prompts.propose(Brief(mode, _references(rng, shown)), 0, COMPACT)
         yield Example(Role.PROPOSE, mode, asked, prompts.proposal(task.program, task.arguments, COMPACT))
-    if pairs := mixed(list(zip(made.inputs, made.outputs, strict=True))):
-        message = prompts.ANY_HINT if rng.random() < 0.5 else ""
-        induction = InductionTask.of(made.source, pairs, message)
-        yield Example(Role.SOLVE, Mode.INDUCTION, prompts.solve(induction, COMPACT), f" {made.source}")
+    if induction := _induction(rng, made):
+        yield _found(induction)
         inputs = [arguments for arguments, _ in induction.pairs]
         asked = prompts.propose(Brief(Mode.INDUCTION, subject=triplet), len(inputs), COMPACT)
         yield Example(Role.PROPOSE, Mode.INDUCTION, asked, prompts.inputs_proposal(inputs, prompts.ANY_HINT, COMPACT))
