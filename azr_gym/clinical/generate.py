@@ -42,7 +42,8 @@ T = TypeVar("T")
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
 UNUSUAL_DRAWS = 3  # the same, where many a condition can not be had so
 Z95 = 1.6449  # standard deviations from the median to the 95th percentile of a normal distribution
-ASKED = 0.003  # share of the findings without a bearing on the condition that are looked for, and written down
+ASKED = 0.003  # share of the findings with a background that are looked for without a bearing, and written down
+SPEECHLESS = ("coma", "pulselessness")  # findings of people who tell nothing
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
 DONE = (Kind.IMAGING, Kind.TEST)  # findings that somebody has to order
 WEEKS = "gestational_weeks"  # the one value that only some have
@@ -163,6 +164,9 @@ class Generator:
         findings = [*self.library.findings.values()]
         self.ids, self.place = [one.id for one in findings], {one.id: place for place, one in enumerate(findings)}
         self.background_F = np.array([one.background for one in findings])
+        self.asked_F = np.where(self.background_F > 0, ASKED, 0.0)
+        self.told_F = np.array([one.kind is Kind.SYMPTOM for one in findings])
+        self.speechless = np.array([self.place[name] for name in SPEECHLESS if name in self.place], np.intp)
         self.ages_F2 = np.array(
             [[max(one.age[0], one.usual_age[0]), min(one.age[1], one.usual_age[1])] for one in findings]
         )
@@ -239,7 +243,7 @@ class Generator:
             more = (place for place, analyte in enumerate(self.analytes) if analyte.panel in panels)
             measured = sorted({*one.measured, *more})
         self.measure(rng, one, measured, facts, own_FN)
-        self._decided(facts, there_FN, known_FN)
+        self._decided(facts, there_FN, known_FN, self.told_F & ~one.relevant_F & (not whole))
         return facts
 
     def patient(
@@ -417,10 +421,10 @@ class Generator:
         self, rng: np.random.Generator, one: Presentation, facts: Mapping[str, Floats], difficulty: Difficulty
     ) -> tuple[Bools, Bools, Bools]:
         """Findings: who has each of themselves, who has it at all, and of whom it is known."""
-        count, share_F, asked = len(facts[AGE]), one.share_F, ASKED
+        count, share_F, asked_F = len(facts[AGE]), one.share_F, self.asked_F
         if difficulty is Difficulty.DISTRACTORS:
             share_F = np.where(one.relevant_F, share_F, DISTRACTED * share_F)
-            asked = DISTRACTED * ASKED
+            asked_F = DISTRACTED * asked_F
         possible_FN = self.possible(facts)
         own_FN = (rng.random((len(share_F), count)) < share_F[:, None]) & possible_FN
         if difficulty is Difficulty.ATYPICAL:
@@ -429,7 +433,7 @@ class Generator:
         for place in np.flatnonzero(own_FN.any(1)).tolist():
             if place in self.implied:
                 there_FN[self.implied[place]] |= own_FN[place]
-        asked_FN = (rng.random(own_FN.shape) < asked) & possible_FN  # absent, and written down all the same
+        asked_FN = (rng.random(own_FN.shape) < asked_F[:, None]) & possible_FN  # absent, and written down all the same
         return own_FN, there_FN, there_FN | ((asked_FN | one.relevant_F[:, None]) & ~one.deciding_F[:, None])
 
     def possible(self, person: Mapping[str, Floats]) -> Bools:
@@ -481,8 +485,11 @@ class Generator:
             if name in one.labs:
                 facts[name] = np.round(between(rng, one.labs[name], len(female_N)))
 
-    def _decided(self, facts: dict[str, Floats], there_FN: Bools, known_FN: Bools) -> None:
-        """Write the findings down: as the values say, and as they were drawn where these say nothing."""
+    def _decided(self, facts: dict[str, Floats], there_FN: Bools, known_FN: Bools, told_F: Bools) -> None:
+        """Write the findings down: as the values say, and as they were drawn where these say nothing.
+
+        Some, `told_F`, are unknown of who can tell nothing, but for what follows from others.
+        """
         read = self._written(there_FN, known_FN, self.read)
         columns = self.library.columns({**facts, **read}, there_FN.shape[1])
         for reading, values, names, place, implying in self.readings:
@@ -494,6 +501,7 @@ class Generator:
                 there_FN[implying] &= ~truth.no
             if place in self.implied:
                 there_FN[self.implied[place]] |= truth.yes
+        known_FN &= ~(told_F[:, None] & there_FN[self.speechless].any(0))
         for place in np.flatnonzero(there_FN.any(1)).tolist():
             if place in self.implied:
                 known_FN[self.implied[place]] |= there_FN[place] & known_FN[place]

@@ -142,7 +142,7 @@ def test_what_is_no_patient_is_told_why(text: str, trouble: Trouble) -> None:
         ("chest pain not present", {"chest_pain": 0.0}), ("denies chest pain", {"chest_pain": 0.0}), ("severe chest pain, no fever", {"chest_pain": 1.0, "fever": 0.0}),
         ("fever, no urine output", {"fever": 1.0, "anuria_12h": 1.0}), ("no urine output since yesterday", {"anuria_12h": 1.0}),
         ("no P waves or chest pain", {"absent_p_waves": 1.0, "chest_pain": 0.0}), ("fever, HBsAg not detected", {"hbsag_positive": 0.0}),
-        ("fever, urate crystals in the joint fluid", {"msu_crystals_absent": 0.0}), ("not relieved by rest; cough", {"relieved_by_rest": 0.0}),
+        ("fever, urate crystals in the joint fluid", {"msu_crystals": 1.0}), ("no urate crystals in the joint fluid", {"msu_crystals": 0.0}), ("not relieved by rest; cough", {"relieved_by_rest": 0.0}),
         ("no fever or cough", {"fever": 0.0, "cough": 0.0}), ("chest pain; denied dyspnea", {"chest_pain": 1.0, "dyspnoea": 0.0}), ("history of smoking", {"smoking": 1.0}),
     ],
 )  # fmt: skip
