@@ -96,6 +96,55 @@ def test_a_raised_tsh_is_read_with_what_is_known_of_t4(more: dict[str, float], w
     )
 
 
+LEG = {"age": 70, "female": 0, "male": 1, "pregnant": 0, "acute_onset": 1, "leg_pain": 1, "limb_weakness": 1}
+CLOT = {
+    "age": 60, "female": 1, "male": 0, "pregnant": 0, "unilateral_leg_swelling": 1, "calf_tenderness": 1, "pe_most_likely": 1,
+    "immobilisation": 1, "heart_rate": 90, "d_dimer": 3000,
+}  # fmt: skip
+DENGUE = {
+    "age": 30, "female": 1, "male": 0, "pregnant": 0, "dengue_area": 1, "fever": 1, "nausea": 1, "rash": 1,
+    "altered_mental_status": 1,
+}  # fmt: skip
+CHEMOTHERAPY = {"age": 50, "female": 1, "male": 0, "pregnant": 0, "chemotherapy_recent": 1, "neutrophils": 0.8}
+STORM = {
+    "age": 60, "female": 1, "male": 0, "pregnant": 0, "tsh": 0.02, "free_t4": 4.0, "irregular_rr": 1, "absent_p_waves": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "condition", "there"),
+    [
+        (LEG, "ischaemic_stroke", True),
+        ({**LEG, "cold_limb": 1, "absent_limb_pulses": 1}, "ischaemic_stroke", False),
+        ({**LEG, "aortic_dissection_flap": 1}, "ischaemic_stroke", False),
+        ({**LEG, "cold_limb": 1, "mri_acute_infarct": 1}, "ischaemic_stroke", True),
+        (CLOT, "pulmonary_embolism", False),
+        ({**CLOT, "dyspnoea": 1}, "pulmonary_embolism", True),
+        ({**DENGUE, "platelets": 100}, "severe_dengue", True),
+        ({**DENGUE, "platelets": 101}, "severe_dengue", False),
+        ({**CHEMOTHERAPY, "temperature": 38.3}, "neutropenic_fever", True),
+        ({**CHEMOTHERAPY, "temperature": 38.2}, "neutropenic_fever", False),
+        ({**STORM, "tsh": 2.0, "free_t4": 1.2}, "atrial_fibrillation", True),
+        (STORM, "atrial_fibrillation", False),
+        ({"age": 35, "female": 0, "male": 1, "pregnant": 0, "lung_mass": 1, "cough": 1}, "lung_cancer", True),
+    ],
+)
+def test_what_a_rule_asks_for_beside_and_leaves_to_another(
+    facts: dict[str, float], condition: str, there: bool
+) -> None:
+    assert (condition in diagnose(facts).conditions) is there
+
+
+def test_crystals_that_were_looked_for_in_vain_cost_gout_two_points() -> None:
+    attack = {
+        "age": 55, "female": 0, "male": 1, "pregnant": 0, "joint_pain": 1, "first_mtp_arthritis": 1, "hot_joint": 1,
+        "joint_touch_unbearable": 1, "joint_unusable": 1, "gout_typical_episode": 1, "urate": 7.0,
+    }  # fmt: skip
+    assert diagnose(attack).condition == "gout"
+    assert diagnose({**attack, "msu_crystals": 0}).condition != "gout"
+    assert diagnose({**attack, "msu_crystals": 1}).condition == "gout"
+
+
 def test_a_healthy_person_has_nothing() -> None:
     assert diagnose({"age": 30, "female": 1, "male": 0, "pregnant": 0}).verdict is Verdict.NO_DIAGNOSIS
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from azr_gym.clinical import prompts
 from azr_gym.clinical.case import closed, parse_case
 from azr_gym.clinical.criteria import Floats
 from azr_gym.clinical.engine import shared
-from azr_gym.clinical.generate import WEEKS, Difficulty, Generator
+from azr_gym.clinical.generate import SPEECHLESS, WEEKS, Difficulty, Generator
 from azr_gym.clinical.latent import (
     ANIONS,
     DECIMALS,
@@ -23,7 +25,7 @@ from azr_gym.clinical.latent import (
     expected_ph,
     moves,
 )
-from azr_gym.clinical.library import knowledge
+from azr_gym.clinical.library import PREGNANT, Kind, knowledge
 
 CONDITIONS = sorted(knowledge().conditions)
 PATIENTS = 12
@@ -71,6 +73,62 @@ def test_what_follows_from_a_finding_is_there(seed: int, condition: str) -> None
         there_N = facts.get(finding.id, np.zeros(PATIENTS)) == 1.0
         if there_N.any():
             assert all((facts[other][there_N] == 1.0).all() for other in finding.implies)
+
+
+@given(seeds, conditions, st.sampled_from([Difficulty.TYPICAL, Difficulty.DISTRACTORS]))
+@settings(max_examples=40)
+def test_what_nobody_has_by_chance_is_not_looked_for_by_chance(
+    seed: int, condition: str, difficulty: Difficulty
+) -> None:
+    facts, findings = (
+        generator().sample(np.random.default_rng(seed), condition, PATIENTS, difficulty),
+        knowledge().findings,
+    )
+    relevant_F = generator().presentation(condition).relevant_F
+    for name, relevant in zip(generator().ids, relevant_F, strict=True):
+        if name in facts and not relevant and findings[name].background == 0:
+            assert not (facts[name] == 0.0).any()
+
+
+@given(
+    seeds, st.sampled_from(["opioid_overdose", "myxoedema_coma", "severe_hypoglycaemia", "ventricular_fibrillation"])
+)
+@settings(max_examples=40)
+def test_who_is_in_a_coma_or_without_a_pulse_complains_of_nothing(seed: int, condition: str) -> None:
+    facts, findings = generator().sample(np.random.default_rng(seed), condition, 64), knowledge().findings
+    speechless_N = np.any([facts[name] == 1.0 for name in SPEECHLESS if name in facts], axis=0)
+    assert speechless_N.any()
+    asked = {*itertools.compress(generator().ids, generator().presentation(condition).relevant_F)}
+    asked |= {other for name in asked for other in findings[name].implies}
+    for name in facts.keys() & findings.keys() - asked:
+        if findings[name].kind is Kind.SYMPTOM:
+            follows = [one for one in facts.keys() & findings.keys() if name in findings[one].implies]
+            known_N = ~np.isnan(facts[name]) & ~np.any(
+                [facts[one] == 1.0 for one in follows] or [speechless_N & False], axis=0
+            )
+            assert not (known_N & speechless_N).any()
+
+
+@pytest.mark.parametrize(
+    ("condition", "greater", "lesser"),
+    [
+        ("acute_otitis_media", "tm_bulging_moderate", "tm_bulging_mild"),
+        ("hit", "platelet_fall_over_half", "platelet_fall_30_to_50"),
+        ("fibromyalgia", "wpi_7_or_more", "wpi_4_to_6"),
+    ],
+)
+def test_of_two_grades_a_patient_has_one(condition: str, greater: str, lesser: str) -> None:
+    facts = generator().sample(np.random.default_rng(0), condition, 400)
+    assert not ((facts[greater] == 1.0) & (facts[lesser] == 1.0)).any()
+    assert (facts[greater] == 1.0).any()
+    assert (facts[lesser] == 1.0).any()
+
+
+def test_who_is_pregnant_takes_no_contraception() -> None:
+    for place, condition in enumerate(CONDITIONS):
+        facts = generator().sample(np.random.default_rng(place), condition, 64)
+        if "hormonal_contraception" in facts:
+            assert not ((facts[PREGNANT] == 1.0) & (facts["hormonal_contraception"] == 1.0)).any()
 
 
 @given(seeds, conditions)
