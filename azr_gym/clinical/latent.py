@@ -1,6 +1,7 @@
 """Makes measured values belong together: what follows from others is computed, not drawn.
 
-Only values that a condition does not set itself are changed; the identities are those that `knowledge/plausible.toml`
+Only values that a condition does not set itself are changed, and those that it sets are drawn together where they go
+together (`linked`); the identities are those that `knowledge/plausible.toml`
 checks. Lungs make up for a bicarbonate that is low or high, and kidneys for a pCO2; chloride leaves the anion gap that
 albumin, lactate, ketones and failing kidneys make; calcium goes with albumin, which binds it, and the ionised part with
 what is left. Calcium that a condition sets is so corrected: as it were with albumin of 4 g/dL.
@@ -49,6 +50,16 @@ MOVED = {  # what others move, by which, and by which too where they are measure
     "diastolic_bp": (("systolic_bp",), ()),
     "chloride": (("sodium", "bicarbonate"), ("albumin", *ANIONS)),
 }
+LINKS = {  # what lies where it lies among its condition's patients because another does: the correlation, see `linked`
+    "nt_probnp": ("bnp", 0.97),
+    "hs_troponin_i": ("troponin_i", 0.98),
+    "hs_troponin_t": ("hs_troponin_i", 0.9),
+    "troponin_t": ("hs_troponin_t", 0.98),
+    "fev1_gain_percent": ("fev1_gain_ml", 0.995),
+    "alt": ("ast", 0.95),
+    "direct_bilirubin": ("bilirubin", 0.95),
+    "pao2": ("spo2", 0.95),
+}
 
 
 def agree(facts: Table, given: Collection[str]) -> None:
@@ -77,6 +88,25 @@ def agree(facts: Table, given: Collection[str]) -> None:
 def moves(name: str, given: Collection[str]) -> bool:
     """Whether others move a value that a condition does not set; the diastolic pressure, where it sets the systolic."""
     return name in MOVED and name not in given and (name != "diastolic_bp" or "systolic_bp" in given)
+
+
+def linked(name: str, given: Collection[str]) -> list[tuple[str, float]]:
+    """What a value goes with where a condition sets both, the nearest first, with the correlation of each.
+
+    A value that is high among those of its condition's patients, or its logarithm, makes the other high among its own.
+    That of the natriuretic peptides is measured: r2 = 0.94 (Masson S, et al., heart failure, n = 92; seen at
+    https://synapsesocial.com/papers/W2030093686). Of troponin I by two assays, r = 0.92 is
+    (https://pmc.ncbi.nlm.nih.gov/articles/PMC5447265), and between I and T it is modest
+    (https://staging.utswmed.org/heart/physician-update/2021/high-sensitivity-troponin-and-type-2-mi-patient-characteristics-and-impact-on-the-health-system);
+    these, of which the orders of magnitude count, and all others are design constants: near 1 where one quantity is
+    given in two units, less where two go together.
+    """
+    found, share = list[tuple[str, float]](), 1.0
+    while name in given and name in LINKS and LINKS[name][0] in given:
+        name, closely = LINKS[name]
+        share *= closely
+        found.append((name, share))
+    return found
 
 
 def drawn_gas(given: Collection[str]) -> tuple[str, str]:

@@ -297,14 +297,17 @@ def _check_children(one: Analyte, sources: Mapping[str, Any], place: str) -> Non
     try:
         starts = one.starts
     except ValueError:
-        raise BadKnowledge(f"{place}: children: {[*one.children]} are no ages in years") from None
+        raise BadKnowledge(f"{place}: children: {[*one.children, *one.older]} are no ages in years") from None
     if [*starts] != sorted(set(starts)):
-        raise BadKnowledge(f"{place}: children: {[*one.children]} do not ascend")
+        raise BadKnowledge(f"{place}: children: {[*one.children, *one.older]} do not ascend")
     if left := sorted(set(one.girls) - set(one.children)):
         raise BadKnowledge(f"{place}: girls: {left[0]} is no age of children")
     for name, (low, high) in (*one.children.items(), *one.girls.items()):
         if not one.limits[0] <= low < high <= one.limits[1]:
             raise BadKnowledge(f"{place}: children.{name}: [{low}, {high}] is empty, or outside of its limits")
+    for name, (low, high) in one.older.items():
+        if not one.limits[0] <= low < high <= one.limits[1]:
+            raise BadKnowledge(f"{place}: older.{name}: [{low}, {high}] is empty, or outside of its limits")
     if one.children:
         _known(one.children_source, sources, f"{place}: children_source")
 

@@ -15,6 +15,7 @@ others. Where all is known it is exact, but for what is said here:
   condition sets them), and else as values that follow; likewise ionised calcium, and the diastolic pressure of
   conditions that set the systolic alone.
 - Values whose reference interval differs by age count as independent of each other where the age is unknown.
+- What goes with another value (`latent.linked`) counts by the nearest of these that is known, as it is written down.
 - Of pH, pCO2 and bicarbonate, where all are known, the two count that are drawn; rounding blurs what follows.
 - A computed value counts 1 where it follows from the others but for rounding, and else one in a million. Total protein,
   bilirubin, HDL, and lymphocytes that a condition sets, which are only held to their bounds by others, count as drawn.
@@ -34,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azr_gym.clinical.criteria import Bools, Floats
-from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, logarithmic, people
+from azr_gym.clinical.generate import SPREAD, WEEKS, Z95, Generator, Presentation, law, logarithmic, people
 from azr_gym.clinical.latent import (
     ALLOWANCE,
     ANIONS,
@@ -51,6 +52,7 @@ from azr_gym.clinical.latent import (
     drawn_gas,
     expected_paco2,
     expected_ph,
+    linked,
     moves,
 )
 from azr_gym.clinical.library import AGE, FEMALE, MALE, OLDEST, PREGNANT, Analyte, Range, Sex
@@ -220,6 +222,7 @@ class Posterior:
                 for places in self.alike[name]:
                     rows = np.flatnonzero(counts_NC[:, places].any(1))
                     needed = {name, AGE, FEMALE, *HANGS_ON.get(name, ())}
+                    needed |= {other for other, _ in linked(name, self.forms[places[0]].labs)}
                     part = {key: column[rows] for key, column in facts.items() if key in needed}
                     log_N[rows] = _log(self._mass(self.forms[places[0]], analyte, part, can_FN[:, rows]))
                     log_NC[:, places] += np.where(counts_NC[:, places], log_N[:, None], 0.0)
@@ -266,7 +269,7 @@ class Posterior:
     def _law(self, one: Presentation, name: str) -> object:
         """What a value's distribution hangs on, who the patient is aside."""
         if name in one.labs and name not in MOVED:
-            return one.labs[name]
+            return one.labs[name], *((other, closely, one.labs[other]) for other, closely in linked(name, one.labs))
         others = tuple((other, one.labs[other]) for other in sorted(HANGS_ON.get(name, ())) if other in one.labs)
         fits = tuple(
             (place, one.share_F[place], reading.record.labs[name])
@@ -306,6 +309,12 @@ class Posterior:
         values_N, half = facts[analyte.id], 0.5 * 10.0**-analyte.decimals
         if analyte.id in one.labs:
             mass_N: Floats = _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits)
+            for other, closely in reversed(linked(analyte.id, one.labs)):  # of the nearest that is known
+                if other in facts:
+                    away_N = closely * _deviation(facts[other], one.labs[other], self.library.analytes[other])
+                    share = math.sqrt(1 - closely**2)
+                    fits_N = _normal_mass(values_N, half, one.labs[analyte.id], analyte.limits, away_N, share)
+                    mass_N = np.where(np.isnan(away_N), mass_N, (1 - LEAST) * fits_N + LEAST * mass_N)
             if analyte.id == "calcium":
                 mass_N = (mass_N + self._counted_mass(one, analyte, values_N, half, one.female)) / 2
                 mass_N = self._moved_mass(one, analyte, facts, mass_N)
@@ -403,8 +412,20 @@ def _of_age(age_N: Floats, ends: Range) -> Floats:
     return np.where((age_N >= low) & (age_N <= high), np.clip(years_N, 0, None) / (high + 1 - low), 0.0)
 
 
-def _normal_mass(values_N: Floats, half: float, ends: Range, limits: Range) -> Floats:
-    """Of values of which 90% lie between ends, held within limits, and rounded."""
+def _deviation(values_N: Floats, ends: Range, analyte: Analyte) -> Floats:
+    """How far values lie from the middle of those of which 90% lie between ends, in standard deviations."""
+    middle, spread, log = law(ends)
+    if log:
+        values_N = np.log(np.maximum(values_N, 0.5 * 10.0**-analyte.decimals))
+    found: Floats = (values_N - middle) / spread
+    return found
+
+
+def _normal_mass(
+    values_N: Floats, half: float, ends: Range, limits: Range, away: Floats | float = 0.0, share: float = 1.0
+) -> Floats:
+    """Of values of which 90% lie between ends, held within limits, and rounded; where something is known that they go
+    with, so many standard deviations away, with a share of the spread."""
     low, high = ends
     below_N, above_N = values_N - half, values_N + half
     edge_low_N, edge_high_N = below_N <= limits[0], above_N >= limits[1]
@@ -413,8 +434,8 @@ def _normal_mass(values_N: Floats, half: float, ends: Range, limits: Range) -> F
         below_N, above_N = np.log(np.maximum(below_N, 1e-300)), np.log(np.maximum(above_N, 1e-300))
     middle, spread = (low + high) / 2, (high - low) / (2 * Z95)
     return _between(
-        np.where(edge_low_N, -np.inf, (below_N - middle) / spread),
-        np.where(edge_high_N, np.inf, (above_N - middle) / spread),
+        np.where(edge_low_N, -np.inf, ((below_N - middle) / spread - away) / share),
+        np.where(edge_high_N, np.inf, ((above_N - middle) / spread - away) / share),
     )
 
 

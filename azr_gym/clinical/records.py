@@ -96,6 +96,7 @@ class Analyte:
     children: Mapping[str, Range] = field(default_factory=dict)  # reference intervals below so many years, ascending
     girls: Mapping[str, Range] = field(default_factory=dict)  # of girls below so many years, where theirs differ
     children_source: str = ""  # of both
+    older: Mapping[str, Range] = field(default_factory=dict)  # usual values from so many years on: for drawing patients
 
     @property
     def printed_unit(self) -> str:
@@ -105,8 +106,8 @@ class Analyte:
 
     @property
     def starts(self) -> tuple[float, ...]:
-        """From which ages on, in years, the reference interval is another one."""
-        return (0.0, *map(float, self.children))
+        """From which ages on, in years, the reference interval, or where usual values lie, is another one."""
+        return (0.0, *map(float, (*self.children, *self.older)))
 
     @property
     def intervals(self) -> tuple[tuple[Range, Range], ...]:
@@ -115,7 +116,10 @@ class Analyte:
 
     def usual(self, female: bool, age: float = OLDEST) -> Range:
         """Where values of a woman or a man of that age lie whom nothing ails."""
-        return (0.0, 0.0) if self.exogenous else self.interval(female, age)
+        if self.exogenous:
+            return (0.0, 0.0)
+        elder = [ends for since, ends in self.older.items() if age >= float(since)]
+        return elder[-1] if elder else self.interval(female, age)
 
     def interval(self, female: bool, age: float = OLDEST) -> Range:
         """The reference interval of a woman or a man, or of a girl or a boy of that age in years."""

@@ -18,14 +18,16 @@ from azr_gym.clinical.generate import SPEECHLESS, WEEKS, Difficulty, Generator
 from azr_gym.clinical.latent import (
     ANIONS,
     DECIMALS,
+    LINKS,
     USUAL,
     agree,
     breath_alone,
     expected_paco2,
     expected_ph,
+    linked,
     moves,
 )
-from azr_gym.clinical.library import PREGNANT, Kind, knowledge
+from azr_gym.clinical.library import PREGNANT, Condition, Kind, knowledge
 
 CONDITIONS = sorted(knowledge().conditions)
 PATIENTS = 12
@@ -297,7 +299,7 @@ def test_what_no_condition_sets_is_normal_at_that_age(seed: int, condition: str)
     fitted = {name for reading, _ in form.fitted for name in reading.record.labs}
     for name in {*CHILDREN} - {*form.labs} - fitted - {"haematocrit"} & {*facts}:  # which follows from haemoglobin
         ends = [
-            knowledge().analytes[name].interval(bool(sex), age)
+            knowledge().analytes[name].usual(bool(sex), age)
             for age, sex in zip(facts["age"], facts["female"], strict=True)
         ]
         low_N, high_N = np.array(ends).T
@@ -311,6 +313,71 @@ def test_what_latent_knows_of_analytes_is_what_they_are() -> None:
         assert analytes[name].interval(True)[1] <= analytes[name].interval(False)[1] == usual
     for name, ends in USUAL.items():
         assert analytes[name].interval(False) == analytes[name].interval(True) == ends
+
+
+SETS_LINKED = [one for one in knowledge().conditions.values() if any(linked(name, one.labs) for name in LINKS)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_goes_together_is_drawn_together(whole: bool) -> None:
+    """As closely as `linked` says, but for rounding; each alone lies where its condition has it."""
+
+    def steps(one: Condition, name: str) -> float:
+        low, high = one.labs[name]
+        return (high - low) * 10.0 ** knowledge().analytes[name].decimals
+
+    assert len(SETS_LINKED) > 50
+    for one in SETS_LINKED:
+        facts = generator().sample(np.random.default_rng(0), one.id, 1500, whole=whole)
+        for name in LINKS:
+            for other, closely in linked(name, one.labs):
+                if min(steps(one, name), steps(one, other)) < 10:
+                    continue
+                rank, its = (facts[which].argsort(kind="stable").argsort() for which in (name, other))
+                assert np.corrcoef(rank, its)[0, 1] > closely - 0.1, (one.id, name, other)
+            if linked(name, one.labs):
+                low, high = one.labs[name]
+                half = 0.5 * 10.0 ** -knowledge().analytes[name].decimals
+                inside = (facts[name] >= low - half) & (facts[name] <= high + half)
+                assert inside.mean() > 0.85, (one.id, name)
+
+
+@pytest.mark.parametrize(
+    ("condition", "name", "other", "ends"),
+    [
+        ("hfref", "nt_probnp", "bnp", (3, 12)),  # 6.25 in the middle (https://pubmed.ncbi.nlm.nih.gov/32065760/)
+        ("nstemi", "hs_troponin_i", "troponin_i", (400, 2500)),  # 1,000, of ng/L and ng/mL
+        ("acute_alcoholic_hepatitis", "ast", "alt", (1.6, 4)),  # the De Ritis ratio
+        ("hepatitis_a", "ast", "alt", (0.4, 1.6)),
+        ("pancreatic_cancer", "direct_bilirubin", "bilirubin", (0.35, 1)),
+    ],
+)
+def test_the_ratio_of_two_is_one_that_there_is(
+    condition: str, name: str, other: str, ends: tuple[float, float]
+) -> None:
+    facts = generator().sample(np.random.default_rng(0), condition, 1000)
+    ratio_N = facts[name] / facts[other]
+    assert ((ratio_N >= ends[0]) & (ratio_N <= ends[1])).mean() > 0.97
+    assert ends[0] < np.median(ratio_N) < ends[1]
+
+
+@pytest.mark.parametrize("condition", ["obesity", "diabetes_type_2", "cushing_syndrome"])
+def test_men_are_taller_and_no_fatter(condition: str) -> None:
+    facts = generator().sample(np.random.default_rng(0), condition, 4000)
+    index_N, women = facts["weight_kg"] / (facts["height_cm"] / 100) ** 2, facts["female"] == 1.0
+    assert 11 < facts["height_cm"][~women].mean() - facts["height_cm"][women].mean() < 15
+    assert abs(index_N[~women].mean() - index_N[women].mean()) < 0.8
+    assert index_N.max() < 60
+
+
+def test_the_systolic_pressure_rises_with_age_and_its_reference_interval_does_not() -> None:
+    analyte = knowledge().analytes["systolic_bp"]
+    assert analyte.interval(False, 80) == analyte.interval(False, 30) == analyte.usual(False, 30)
+    facts = generator().sample(np.random.default_rng(0), "lyme_disease", 4000, whole=True)
+    young, old = (facts["systolic_bp"][who] for who in ((facts["age"] > 18) & (facts["age"] < 45), facts["age"] >= 65))
+    assert young.max() <= 119
+    assert 5 < old.mean() - young.mean() < 20
+    assert old.max() <= 129
 
 
 def corrected(facts: dict[str, Floats]) -> Floats:

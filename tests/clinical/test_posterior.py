@@ -185,6 +185,21 @@ ALIKE = {  # conditions that differ in values which move each other
         ("ph", "paco2", "bicarbonate", "sodium", "chloride"),
         ("life_threatening_asthma", "respiratory_alkalosis", "ards_moderate", "panic_disorder"),
     ),
+    "links": (
+        (
+            "bnp",
+            "nt_probnp",
+            "troponin_i",
+            "hs_troponin_i",
+            "troponin_t",
+            "hs_troponin_t",
+            "ast",
+            "alt",
+            "spo2",
+            "pao2",
+        ),
+        ("hfpef", "hfref", "nstemi", "acute_myocarditis", "hepatitis_a", "autoimmune_hepatitis", "copd_exacerbation"),
+    ),
     "children": (
         ("age", "female", "heart_rate", "respiratory_rate", "systolic_bp", "haemoglobin", "alp", "creatinine"),
         ("acute_otitis_media", "kawasaki_disease", "influenza", "urinary_tract_infection", "panic_disorder"),
