@@ -86,7 +86,7 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | complaint | A | F | P | D |
     |---|---|---|---|---|
     | `chest_pain` | 16 | 90 | 24 | 15 |
-    | `full` | 151 | 1,161 | 78 | 427 |
+    | `full` | 151 | 1,160 | 78 | 427 |
 
     Boxes are float32. `env.unwrapped.form` names the columns (`analytes`, `findings`) and the `actions`;
     `gymnasium.wrappers.FlattenObservation` makes one vector of it.
