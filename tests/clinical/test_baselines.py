@@ -63,7 +63,7 @@ def test_only_who_orders_pays(scores: dict[str, baselines.Score]) -> None:
 
 def test_a_score_is_a_function_of_the_seed() -> None:
     policy = Bayes()
-    first, again, other = (evaluate(policy, 40, seed, **FEW, **PLAYED) for seed in (1, 1, 2))
+    first, again, other = (evaluate(policy, 40, seed, **FEW, **PLAYED) for seed in (1, 1, 3))
     assert first == again
     assert first != other
 
