@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made smaller
 APART_BELOW = 0.6  # share of the rows of an even number for each prompt, below which each goes on with its own prompt
@@ -21,6 +22,8 @@ CAPTURE_FROM = 128  # rows: a graph takes as long to record as some hundred step
 CAPTURES = 24  # graphs that are kept: each has its own keys and values
 SHRINK = 4  # rows go on in a graph that has so many times fewer of them
 PROMPT_ROOM = 64  # places for a prompt in a graph are a multiple of it, so that graphs are used again
+# Attention's kernels; not cuDNN's, which is compiled anew for every shape: 10 ms each, as long as a small model's step.
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 LEAN = ("llama", "qwen2", "mistral")  # one decoder layer fits them all: RMSNorm, rotary positions, SwiGLU
 
 
@@ -53,7 +56,10 @@ def engine(
         captures: of this model; used, and added to, for large batches on a GPU.
     """
     places_PT = (there_PT.cumsum(1) - 1).clamp(min=0)
-    out = model(input_ids=prompt_PT, attention_mask=there_PT, position_ids=places_PT, use_cache=True, logits_to_keep=1)
+    with sdpa_kernel(KERNELS):
+        out = model(
+            input_ids=prompt_PT, attention_mask=there_PT, position_ids=places_PT, use_cache=True, logits_to_keep=1
+        )
     cache, logits_RV = out.past_key_values, out.logits[:, -1].repeat_interleave(n, 0)
     if not fits(model):
         return Plain(model, cache, logits_RV, there_PT, n, most)

@@ -13,8 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from azr_gym.roles import choose
 from . import lora
 from .decode import Captures, engine
 
+V = TypeVar("V")
 BASES = Path(__file__).parent / "bases"
 R1 = (
     "A conversation between User and Assistant. The Assistant first thinks, between <think> and </think>, and then "
@@ -233,25 +235,16 @@ class HFAgent:
         lengths_R: Tensor,
         finished_R: Tensor,
     ) -> list[list[TokenReply]]:
-        tokens, logprobs = tokens_RT.tolist(), logprobs_RT.tolist()
+        written_RT = torch.arange(tokens_RT.shape[1], device=tokens_RT.device) < lengths_R[:, None]
         lengths, finished = lengths_R.tolist(), finished_R.tolist()
-        ids = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
-        spoken = [row[:-1] if done else row for row, done in zip(ids, finished, strict=True)]
-        texts = self._decode(spoken)
-        made = [
-            TokenReply(
-                text,
-                tuple(encoded[row // n]),
-                tuple(ids[row]),
-                tuple(logprobs[row][: lengths[row]]),
-                done,
-                self.version,
-            )
-            for row, (text, done) in enumerate(zip(texts, finished, strict=True))
-        ]
+        ids = _cut(tokens_RT[written_RT].tolist(), lengths)
+        logprobs = _cut(logprobs_RT[written_RT].tolist(), lengths)
+        texts = self._decode([row[:-1] if done else row for row, done in zip(ids, finished, strict=True)])
+        asked = [prompt for prompt in map(tuple, encoded) for _ in range(n)]
+        made = [TokenReply(*parts, self.version) for parts in zip(texts, asked, ids, logprobs, finished, strict=True)]
         return [made[start : start + n] for start in range(0, len(made), n)]
 
-    def _decode(self, ids: Sequence[list[int]]) -> list[str]:
+    def _decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The texts of token ids, without special tokens; a fast tokenizer reads them all in one call."""
         if getattr(self.tokenizer, "is_fast", False):
             return list(self.tokenizer.backend_tokenizer.decode_batch(ids, skip_special_tokens=True))
@@ -259,6 +252,12 @@ class HFAgent:
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return texts
+
+
+def _cut(values: list[V], lengths: Sequence[int]) -> list[tuple[V, ...]]:
+    """Values one after another, in pieces of these lengths."""
+    ends = list(accumulate(lengths))
+    return [tuple(values[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
 
 
 def draw(logits_RV: Tensor, chance_R: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import chain
 from time import perf_counter
 from typing import Any, Self
 
@@ -131,10 +133,15 @@ class Arena:
         prompts = [prompt for mode in self.modes for prompt in asked[mode]]
         replies = _ask_apart(agent, prompts, seed)
         self.watch.lap("rollout")
-        made: list[Rollout] = []
-        for place, (mode, envs) in enumerate(self._propose.items()):
-            part = replies[place * self.config.proposals : (place + 1) * self.config.proposals]
-            made += _judged(envs, Role.PROPOSE, asked[mode], part, [mode] * len(part))
+        count = self.config.proposals
+
+        def judged(place: int) -> list[Rollout]:
+            mode, part = self.modes[place], replies[place * count : (place + 1) * count]
+            return _judged(self._propose[mode], Role.PROPOSE, asked[mode], part, [mode] * count)
+
+        several = self.config.env_processes > 1  # else there is nobody else to work meanwhile
+        with ThreadPoolExecutor(len(self.modes) if several else 1) as threads:
+            made = [*chain.from_iterable(threads.map(judged, range(len(self.modes))))]
         self.watch.lap("execute")
         return made
 

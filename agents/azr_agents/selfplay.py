@@ -209,9 +209,11 @@ class SelfPlay:
         kept = [
             index for index, one in enumerate(rollouts) if one.role is Role.PROPOSE or not skipping or not idle_N[index]
         ]
+        weight_N = torch.tensor([weight[rollouts[index].role] for index in kept])
+        weighed_K = (weight_N[:, None] * advantages_NL[kept])[mask_NL[kept]]
         return Batch(
             [replies[index] for index in kept],
-            [weight[rollouts[index].role] * advantages_NL[index, : len(replies[index].ids)] for index in kept],
+            [*torch.split(weighed_K, length_N[kept].tolist())],
             [config.kl_weight[rollouts[index].role] for index in kept],
         )
 

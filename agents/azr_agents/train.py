@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,7 +194,7 @@ def _trained(config: Config, player: HFAgent, reference: Any) -> Policy:
 def _play_on(play: SelfPlay, log: Log, console: Console) -> bool:
     """Iterate to the end, or until somebody presses Ctrl-C; says whether somebody did."""
     config, stopping, rows = play.config, False, list[dict[str, Any]]()
-    with interrupts() as stopped, progress(console) as bar:
+    with interrupts() as stopped, calm(), progress(console) as bar:
         task = bar.add_task("self-play", total=config.iterations, completed=play.iteration, says="")
         while play.iteration < config.iterations and not stopping:
             rows = [*rows, _iterate(play, log)][-LATELY:]
@@ -214,13 +215,32 @@ def _iterate(play: SelfPlay, log: Log) -> dict[str, Any]:
     watch.reset()
     played, learned = play.iterate()
     values = measure(played, play.arena.modes) | learned | {"pool": len(play.pool)}
+    rows = samples(played, play.config.keep_samples)
+    del played
+    gc.collect()
+    watch.lap("rest")
     values |= {f"time/{name}": watch.seconds.get(name, 0.0) for name in ("rollout", "execute", "update")}
     values["time/iteration"] = sum(watch.seconds.values())
     with checkpoint.writing(f"the metrics of iteration {play.iteration}", play.config.out):
         log.write(play.iteration, values)
-        for row in samples(played, play.config.keep_samples):
+        for row in rows:
             log.sample({"iteration": play.iteration, **row})
     return values
+
+
+@contextmanager
+def calm() -> Iterator[None]:
+    """No search for garbage amid an iteration, which may make objects by the million: `_iterate` ends with one."""
+    before = gc.isenabled()
+    gc.collect()
+    gc.freeze()  # what is there now stays
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if before:
+            gc.enable()
 
 
 def says(row: dict[str, Any]) -> str:

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention import sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from azr_gym.errors import BadArgument
 
+from .decode import KERNELS
 from .distributed import Reduce, alone
 from .hf import TokenReply
 from .loss import count_terms, token_logprobs
@@ -122,17 +124,23 @@ def _width(replies: Sequence[TokenReply], row: Sequence[int]) -> int:
 def logprobs(model: Any, packed: Pack, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the replies' tokens, and the entropy at each: lp_RL, entropy_RL; 0 on pads."""
     skipped = int(packed.source_K.min()) if len(packed.ids_BS) == 1 else 0
-    out = model(
-        input_ids=packed.ids_BS,
-        attention_mask=_attention(packed, model.dtype),
-        position_ids=packed.places_BS,
-        use_cache=False,
-        logits_to_keep=packed.ids_BS.shape[1] - skipped,
-    )
+    with sdpa_kernel(KERNELS):
+        out = model(
+            input_ids=packed.ids_BS,
+            attention_mask=_attention(packed, model.dtype),
+            position_ids=packed.places_BS,
+            use_cache=False,
+            logits_to_keep=packed.ids_BS.shape[1] - skipped,
+        )
     logits_KV = out.logits.flatten(0, 1)[packed.source_K - skipped]
     lp_1K, entropy_1K = token_logprobs(logits_KV[None], packed.target_K[None], temperature)
-    blank_RL = torch.zeros(packed.mask_RL.shape, dtype=lp_1K.dtype, device=lp_1K.device)
-    return tuple(blank_RL.masked_scatter(packed.mask_RL, found) for found in (lp_1K, entropy_1K))  # type: ignore[return-value]
+    return _spread(lp_1K[0], packed.mask_RL), _spread(entropy_1K[0], packed.mask_RL)
+
+
+def _spread(values_K: Tensor, mask_RL: Tensor) -> Tensor:
+    """Values one after another, laid out where the mask is; 0 elsewhere."""
+    blank_RL = torch.zeros(mask_RL.shape, dtype=values_K.dtype, device=values_K.device)
+    return blank_RL.masked_scatter(mask_RL, values_K)
 
 
 def _attention(packed: Pack, dtype: torch.dtype) -> Tensor:
@@ -239,7 +247,8 @@ class Learner:
         """
         if self.reference is None:
             raise BadArgument("this algorithm has a KL to the base in its reward: a reference is needed")
-        sampled_NL = _right([torch.tensor(reply.logprobs) for reply in replies])
+        length_N = torch.tensor([len(reply.ids) for reply in replies])
+        sampled_NL = _spread(_sampled(replies), torch.arange(int(length_N.max())) < length_N[:, None])
         found_NL, device = torch.zeros_like(sampled_NL), next(self.model.parameters()).device
         for rows in lay_out(replies, range(len(replies)), self.budget, self.row_tokens):
             lp_RL, _ = logprobs(self.reference, pack(replies, rows, device), self.temperature)
@@ -288,8 +297,8 @@ class Learner:
         device = next(self.model.parameters()).device
         packed, part = pack(batch.replies, rows, device), list(chain(*rows))
         mask_RL = packed.mask_RL
-        old_RL = _right([torch.tensor(batch.replies[row].logprobs) for row in part]).to(device)
-        advantages_RL = _right([batch.advantages[row] for row in part]).to(device)
+        old_RL = _spread(_sampled([batch.replies[row] for row in part]).to(device), mask_RL)
+        advantages_RL = _spread(torch.cat([batch.advantages[row] for row in part]).to(device), mask_RL)
         anchor_R = torch.tensor([batch.anchor[row] for row in part], device=device)
         # First: it may be the model itself with its adapter off, and the backward pass may run the layers again.
         reference_RL = self._reference(packed, anchor_R) if self.row.kl_weight else None
@@ -362,6 +371,7 @@ def _master(weight: Tensor) -> Tensor:
     return weight if weight.dtype.itemsize >= 4 else torch.nn.Parameter(weight.detach().float())
 
 
-def _right(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of their own lengths as one tensor, padded on the right with zeros."""
-    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+def _sampled(replies: Sequence[TokenReply]) -> Tensor:
+    """The log-probabilities of all tokens when they were sampled, one after another; float32."""
+    values = chain.from_iterable(reply.logprobs for reply in replies)
+    return torch.from_numpy(np.fromiter(values, np.float32, sum(len(reply.logprobs) for reply in replies)))

@@ -257,6 +257,7 @@ def _finish(candidate: _Candidate, run: Run, limits: Limits) -> Verdict[CodeTask
         task = _task(candidate, run, limits)
     except _Refused as refused:
         return _refused(refused.refusal, refused.reason)
+    _ = task.key  # computed here: many processes judge, and one asks for it
     return Verdict(Outcome.ACCEPTED, "a new task", task=task, metrics=candidate.complexity)
 
 

@@ -10,14 +10,14 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from azr_sandbox import NotPlainData, values
 
 from ..errors import BadTask
-from .normal import form, syntax
+from .normal import Form, form, syntax
 
 MAX_PROGRAM_CHARS = 4_000
 MAX_VALUE_CHARS = 1_000  # of one output, or of all arguments of a call together
@@ -101,11 +101,6 @@ def entry_function(tree: ast.AST) -> ast.FunctionDef | None:
     return None
 
 
-def task_key(mode: str, program: str, calls: Iterable[Sequence[object]]) -> bytes:
-    """Equal for the same mode, normalised program and arguments, in whatever order the calls stand."""
-    return _digest(mode, form(program).key, *sorted(values.canonical(tuple(call)) for call in calls))
-
-
 def _digest(*parts: str | bytes) -> bytes:
     joined = b"\0".join(part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass") for part in parts)
     return hashlib.blake2b(joined, digest_size=16).digest()
@@ -118,11 +113,15 @@ def _check_text(value: object, called: str, most: int) -> None:
         raise BadTask(f"{called} has {len(value):,} characters; at most {most:,} are allowed")
 
 
-def check_program(program: object) -> None:
-    """Raise BadTask where a program is no text, too long, or can not be read."""
+def check_program(program: Any) -> Form:
+    """A program's normal form.
+
+    Raises:
+        BadTask: it is no text, too long, or can not be read.
+    """
     _check_text(program, "the program", MAX_PROGRAM_CHARS)
     try:
-        form(program)
+        return form(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BadTask(f"the program can not be read: {type(error).__name__}") from None
 
@@ -139,25 +138,39 @@ def _check_pair(arguments: object, output: object) -> None:
         raise BadTask(f"arguments or output are not plain data: {error}") from None
 
 
+@dataclass(frozen=True, slots=True)
 class CodeTask:
     """A task of the code room: a `Triplet` or an `InductionTask`. `CodeTask.from_json` reads either."""
 
-    __slots__ = ()
-    program: str
+    # What is asked of a task over and over is kept with it, and goes where it goes, to another process too.
+    _form: Form = field(init=False, repr=False, compare=False)
+    _key: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     if TYPE_CHECKING:  # both have these; a property here would be taken for a dataclass field's default
 
         @property
         def mode(self) -> Mode: ...  # noqa: D102
         @property
-        def id(self) -> str: ...  # noqa: D102
+        def program(self) -> str: ...  # noqa: D102
         @property
-        def key(self) -> bytes: ...  # noqa: D102
+        def calls(self) -> Sequence[str]: ...  # noqa: D102
+        @property
+        def id(self) -> str: ...  # noqa: D102
         def to_json(self) -> dict[str, Any]: ...  # noqa: D102
+
+    @property
+    def key(self) -> bytes:
+        """Equal for the same mode, normalised program and arguments, in whatever order calls stand."""
+        if self._key is None:
+            calls = sorted(values.canonical(parse_arguments(one)) for one in self.calls)
+            key = _digest(self.mode, self._form.key, *calls)
+            object.__setattr__(self, "_key", key)
+            return key
+        return self._key
 
     def features(self) -> frozenset[str]:
         """Shingles of the program's skeleton: what it looks like without its names and constants."""
-        return form(self.program).shingles()
+        return self._form.shingles()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Triplet | InductionTask:
@@ -195,7 +208,7 @@ class Triplet(CodeTask):
         if self.mode not in (Mode.DEDUCTION, Mode.ABDUCTION):
             raise BadTask(f"a Triplet is a task of deduction or abduction, not {self.mode!r}")
         object.__setattr__(self, "mode", Mode(self.mode))
-        check_program(self.program)
+        object.__setattr__(self, "_form", check_program(self.program))
         _check_pair(self.arguments, self.output)
 
     @classmethod
@@ -218,9 +231,9 @@ class Triplet(CodeTask):
         return _digest(self.mode, self.program, shown).hex()
 
     @property
-    def key(self) -> bytes:
-        """Equal for the same mode, normalised program and arguments."""
-        return _key(self)
+    def calls(self) -> tuple[str, ...]:
+        """The arguments, of one call."""
+        return (self.arguments,)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the values stay text, for JSON knows neither tuples nor sets."""
@@ -264,7 +277,7 @@ class InductionTask(CodeTask):
         return Mode.INDUCTION
 
     def __post_init__(self) -> None:
-        check_program(self.program)
+        object.__setattr__(self, "_form", check_program(self.program))
         _check_text(self.message, "the message", MAX_MESSAGE_CHARS)
         if not isinstance(self.pairs, tuple) or len(self.pairs) < 2:
             raise BadTask("an induction task has at least two (arguments, output) pairs")
@@ -304,9 +317,9 @@ class InductionTask(CodeTask):
         return _digest(self.mode, repr(self.shown), self.message).hex()
 
     @property
-    def key(self) -> bytes:
-        """Equal for the same normalised program and the same arguments, in whatever order."""
-        return _key(self)
+    def calls(self) -> tuple[str, ...]:
+        """The arguments of every call."""
+        return tuple(arguments for arguments, _ in self.pairs)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data; the values stay text, for JSON knows neither tuples nor sets."""
@@ -328,13 +341,6 @@ class InductionTask(CodeTask):
         if not isinstance(read["pairs"], list) or not all(isinstance(pair, list) for pair in read["pairs"]):
             raise BadTask("pairs must be a list of [arguments, output]")
         return cls(read["program"], tuple(tuple(pair) for pair in read["pairs"]), read["message"])
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _key(task: Triplet | InductionTask) -> bytes:
-    """Remembered: a pool and whoever learns from it ask for the keys of the same tasks over and over."""
-    given = [task.arguments] if isinstance(task, Triplet) else [arguments for arguments, _ in task.pairs]
-    return task_key(task.mode, task.program, map(parse_arguments, given))
 
 
 def _fields(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
