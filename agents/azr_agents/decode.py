@@ -71,7 +71,7 @@ def engine(
 def fits(model: Any) -> bool:
     """Whether `Lean` computes what this model does."""
     config = model.config
-    if config.model_type not in LEAN or not hasattr(getattr(model, "model", None), "rotary_emb"):
+    if getattr(config, "model_type", None) not in LEAN or not hasattr(getattr(model, "model", None), "rotary_emb"):
         return False
     window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     first = model.model.layers[0].self_attn
@@ -129,19 +129,19 @@ class Layers:
         self.model, self.layers = model, list(model.model.layers)
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.first = [_joined(layer.self_attn) for layer in self.layers]
+        self.first = [joined(layer.self_attn) for layer in self.layers]
 
     def _layers(self, token_R: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
         hidden_RC = self.model.model.embed_tokens(token_R)
         for number, layer in enumerate(self.layers):
-            normed_RC = _norm(layer.input_layernorm, hidden_RC)
+            normed_RC = norm(layer.input_layernorm, hidden_RC)
             all_RXD = functional.linear(normed_RC, *self.first[number]).view(len(token_R), -1, self.width)
-            turned_RXD = _turn(all_RXD[:, : -self.kv_heads], cos_R1D, sin_R1D)
+            turned_RXD = turn(all_RXD[:, : -self.kv_heads], cos_R1D, sin_R1D)
             own_2RGSD = self._say(number, turned_RXD[:, self.heads :], all_RXD[:, -self.kv_heads :])
             seen_RC = self._attend(turned_RXD[:, : self.heads], number, *own_2RGSD)
             hidden_RC = hidden_RC + layer.self_attn.o_proj(seen_RC)
-            hidden_RC = hidden_RC + layer.mlp(_norm(layer.post_attention_layernorm, hidden_RC))
-        logits_RV: Tensor = self.model.lm_head(_norm(self.model.model.norm, hidden_RC))
+            hidden_RC = hidden_RC + layer.mlp(norm(layer.post_attention_layernorm, hidden_RC))
+        logits_RV: Tensor = self.model.lm_head(norm(self.model.model.norm, hidden_RC))
         return logits_RV
 
     def _say(self, number: int, key_RGD: Tensor, value_RGD: Tensor) -> Tensor:
@@ -308,8 +308,8 @@ class Captured(Layers):
         self._refresh()
 
     def _refresh(self) -> None:
-        for joined, layer in zip(self.first, self.layers, strict=True):
-            for held, fresh in zip(joined, _joined(layer.self_attn), strict=True):
+        for made, layer in zip(self.first, self.layers, strict=True):
+            for held, fresh in zip(made, joined(layer.self_attn), strict=True):
                 if held is not None and fresh is not None:
                     held.copy_(fresh)
 
@@ -362,19 +362,19 @@ def _power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def _joined(attention: Any) -> tuple[Tensor, Tensor | None]:
+def joined(attention: Any) -> tuple[Tensor, Tensor | None]:
     """The weights that make queries, keys and values, as one matrix, and its bias."""
     made = (attention.q_proj, attention.k_proj, attention.v_proj)
     bias = None if made[0].bias is None else torch.cat([one.bias for one in made])
     return torch.cat([one.weight for one in made]), bias
 
 
-def _norm(module: Any, hidden_RC: Tensor) -> Tensor:
+def norm(module: Any, hidden_RC: Tensor) -> Tensor:
     """RMSNorm in one operation."""
     return functional.rms_norm(hidden_RC, hidden_RC.shape[-1:], module.weight, module.variance_epsilon)
 
 
-def _turn(values_RHD: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
+def turn(values_RHD: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
     """Rotary position embedding (arXiv 2104.09864), halves interleaved as transformers does."""
     first, second = values_RHD.chunk(2, -1)
     return values_RHD * cos_R1D + torch.cat([-second, first], -1) * sin_R1D

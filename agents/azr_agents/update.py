@@ -25,6 +25,7 @@ from .distributed import Reduce, alone
 from .hf import TokenReply
 from .loss import count_terms, token_logprobs
 from .presets import Preset, objective
+from .shared import MOST_SCORES, Sheet, lay, predictions, scores, suits
 
 ROW_TOKENS = 256  # more of them: prompts are shared more, but more pairs of tokens do not see each other
 SHARE = 2  # a row may be so many times as long as its prompt
@@ -121,8 +122,18 @@ def _width(replies: Sequence[TokenReply], row: Sequence[int]) -> int:
     return len(replies[row[0]].prompt_ids) + sum(len(replies[index].ids) for index in row)
 
 
-def logprobs(model: Any, packed: Pack, temperature: float) -> tuple[Tensor, Tensor]:
+def logprobs(model: Any, laid: Pack | Sheet, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the replies' tokens, and the entropy at each: lp_RL, entropy_RL; 0 on pads."""
+    if isinstance(laid, Sheet):
+        logits_NV, target_N = predictions(model, laid), laid.target_N
+    else:
+        logits_NV, target_N = _packed_logits(model, laid), laid.target_K
+    lp_1N, entropy_1N = token_logprobs(logits_NV[None], target_N[None], temperature)
+    return _spread(lp_1N[0], laid.mask_RL), _spread(entropy_1N[0], laid.mask_RL)
+
+
+def _packed_logits(model: Any, packed: Pack) -> Tensor:
+    """The logits of what comes at each of the K tokens, (K, V)."""
     skipped = int(packed.source_K.min()) if len(packed.ids_BS) == 1 else 0
     with sdpa_kernel(KERNELS):
         out = model(
@@ -132,9 +143,8 @@ def logprobs(model: Any, packed: Pack, temperature: float) -> tuple[Tensor, Tens
             use_cache=False,
             logits_to_keep=packed.ids_BS.shape[1] - skipped,
         )
-    logits_KV = out.logits.flatten(0, 1)[packed.source_K - skipped]
-    lp_1K, entropy_1K = token_logprobs(logits_KV[None], packed.target_K[None], temperature)
-    return _spread(lp_1K[0], packed.mask_RL), _spread(entropy_1K[0], packed.mask_RL)
+    logits_KV: Tensor = out.logits.flatten(0, 1)[packed.source_K - skipped]
+    return logits_KV
 
 
 def _spread(values_K: Tensor, mask_RL: Tensor) -> Tensor:
@@ -207,7 +217,9 @@ class Learner:
         self.temperature, self.max_grad_norm, self.budget = temperature, max_grad_norm, budget
         if getattr(self.model.config, "sliding_window", None):
             row_tokens = 0  # a mask of our own knows no window
-        self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
+        self.lean = row_tokens > 0 and suits(self.model)
+        self.row_tokens = budget if self.lean else row_tokens
+        self.max_tokens, self.reduce, self.world = max_tokens, reduce, world
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.masters = [_master(weight) for weight in self.weights]
         self.optimizer = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -251,9 +263,15 @@ class Learner:
         sampled_NL = _spread(_sampled(replies), torch.arange(int(length_N.max())) < length_N[:, None])
         found_NL, device = torch.zeros_like(sampled_NL), next(self.model.parameters()).device
         for rows in lay_out(replies, range(len(replies)), self.budget, self.row_tokens):
-            lp_RL, _ = logprobs(self.reference, pack(replies, rows, device), self.temperature)
+            lp_RL, _ = logprobs(self.reference, self._laid(replies, rows, device), self.temperature)
             found_NL[list(chain(*rows)), : lp_RL.shape[1]] = lp_RL.cpu().float()
         return sampled_NL, found_NL
+
+    def _laid(self, replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device) -> Pack | Sheet:
+        """A micro-batch, as the model takes it."""
+        if self.lean and scores(self.model, sheet := lay(replies, rows, device)) <= MOST_SCORES:
+            return sheet
+        return pack(replies, rows, device)
 
     def _step(self, batch: Batch, rows: Sequence[int], tally: _Tally) -> None:
         lengths = [len(batch.replies[row].ids) for row in rows]  # none on a rank whose prompts stand in other steps
@@ -295,14 +313,14 @@ class Learner:
 
     def _loss(self, batch: Batch, rows: Sequence[Sequence[int]], terms: float, tally: _Tally) -> Tensor:
         device = next(self.model.parameters()).device
-        packed, part = pack(batch.replies, rows, device), list(chain(*rows))
-        mask_RL = packed.mask_RL
+        laid, part = self._laid(batch.replies, rows, device), list(chain(*rows))
+        mask_RL = laid.mask_RL
         old_RL = _spread(_sampled([batch.replies[row] for row in part]).to(device), mask_RL)
         advantages_RL = _spread(torch.cat([batch.advantages[row] for row in part]).to(device), mask_RL)
         anchor_R = torch.tensor([batch.anchor[row] for row in part], device=device)
         # First: it may be the model itself with its adapter off, and the backward pass may run the layers again.
-        reference_RL = self._reference(packed, anchor_R) if self.row.kl_weight else None
-        lp_RL, entropy_RL = logprobs(self.model, packed, self.temperature)
+        reference_RL = self._reference(laid, anchor_R) if self.row.kl_weight else None
+        lp_RL, entropy_RL = logprobs(self.model, laid, self.temperature)
         loss, clipped_RL = objective(
             self.row,
             lp_RL,
@@ -320,11 +338,11 @@ class Learner:
         return loss
 
     @torch.no_grad()
-    def _reference(self, packed: Pack, anchor_R: Tensor) -> Tensor | None:
+    def _reference(self, laid: Pack | Sheet, anchor_R: Tensor) -> Tensor | None:
         """The reference's log-probabilities, where anything is anchored."""
         if self.reference is None or not bool((anchor_R > 0).any()):
             return None
-        return logprobs(self.reference, packed, self.temperature)[0]
+        return logprobs(self.reference, laid, self.temperature)[0]
 
 
 class _Tally:

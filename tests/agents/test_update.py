@@ -25,6 +25,7 @@ from azr_agents.distributed import sum_over_ranks
 from azr_agents.hf import HFAgent, TokenReply
 from azr_agents.loss import KL, count_terms, token_logprobs
 from azr_agents.presets import PRESETS, Preset, objective, preset
+from azr_agents.shared import MOST_SCORES, Sheet, lay, suits
 from azr_agents.tokenizer import train_tokenizer
 from azr_agents.update import SHARE, Batch, Learner, lay_out, logprobs, pack
 from azr_gym import BadArgument
@@ -197,12 +198,34 @@ def test_logprobs_are_those_of_a_plain_forward_pass(kind: str, row_tokens: int, 
         lp_NL, entropy_NL = one_by_one(made, replies, 0.7)
         row_tokens = learner_of(made, FULL, row_tokens=row_tokens).row_tokens  # no longer than the model's window
         for rows in lay_out(replies, range(len(replies)), budget, row_tokens):
-            packed = pack(replies, rows)
-            lp_RL, entropy_RL = logprobs(made, packed, 0.7)
-            part, length = list(chain(*rows)), lp_RL.shape[1]
-            assert torch.equal(packed.mask_RL, mask_of(replies)[part, :length])
-            torch.testing.assert_close(lp_RL, lp_NL[part, :length], atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(entropy_RL, entropy_NL[part, :length], atol=1e-5, rtol=1e-5)
+            for how in (pack, lay) if suits(made) else (pack,):
+                laid: Any = how(replies, rows)
+                lp_RL, entropy_RL = logprobs(made, laid, 0.7)
+                part, length = list(chain(*rows)), lp_RL.shape[1]
+                assert torch.equal(laid.mask_RL, mask_of(replies)[part, :length])
+                torch.testing.assert_close(lp_RL, lp_NL[part, :length], atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(entropy_RL, entropy_NL[part, :length], atol=1e-5, rtol=1e-5)
+
+
+def test_models_of_the_llama_family_read_a_prompt_once_and_others_do_not() -> None:
+    assert {kind: learner_of(model(kind), FULL).lean for kind in CONFIGS} == {
+        kind: kind in ("llama", "llama, eager", "qwen2") for kind in CONFIGS
+    }
+
+
+@pytest.mark.parametrize("most", [0, MOST_SCORES])
+def test_where_attention_would_keep_too_much_rows_are_packed(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = model(), list[type]()
+
+    def noting(model: Any, laid: Any, temperature: float) -> tuple[Tensor, Tensor]:
+        asked.append(type(laid))
+        return logprobs(model, laid, temperature)
+
+    monkeypatch.setattr(update, "MOST_SCORES", most)
+    monkeypatch.setattr(update, "logprobs", noting)
+    batch = batch_of(said_by(made))
+    near(learned(made, FULL, batch, reference=_OTHER), wanted(made, FULL, batch, _OTHER))
+    assert set(asked) == {Sheet if most else update.Pack}
 
 
 @settings(max_examples=25)
@@ -212,8 +235,9 @@ def test_logprobs_do_not_hang_on_the_layout(counts: list[int], seed: int, budget
     with torch.no_grad():
         lp_NL, _ = one_by_one(made, replies)
         for rows in lay_out(replies, range(len(replies)), budget, row):
-            lp_RL, _ = logprobs(made, pack(replies, rows), 1.0)
-            torch.testing.assert_close(lp_RL, lp_NL[list(chain(*rows)), : lp_RL.shape[1]], atol=1e-5, rtol=1e-5)
+            for laid in (pack(replies, rows), lay(replies, rows)):
+                lp_RL, _ = logprobs(made, laid, 1.0)
+                torch.testing.assert_close(lp_RL, lp_NL[list(chain(*rows)), : lp_RL.shape[1]], atol=1e-5, rtol=1e-5)
 
 
 def test_a_reply_without_tokens_takes_none_from_its_neighbours() -> None:
@@ -223,9 +247,10 @@ def test_a_reply_without_tokens_takes_none_from_its_neighbours() -> None:
         lp_NL, _ = one_by_one(_LLAMA, [reply for reply in replies if reply.ids])
         for row_tokens in (0, HUGE):
             [rows] = lay_out(replies, range(4), HUGE, row_tokens)
-            lp_RL, _ = logprobs(_LLAMA, pack(replies, rows), 1.0)
-            found_RL = lp_RL[torch.tensor(list(chain(*rows))).argsort()][[0, 2, 3]]
-            torch.testing.assert_close(found_RL, lp_NL[:, : found_RL.shape[1]], atol=1e-5, rtol=1e-5)
+            for laid in (pack(replies, rows), lay(replies, rows)):
+                lp_RL, _ = logprobs(_LLAMA, laid, 1.0)
+                found_RL = lp_RL[torch.tensor(list(chain(*rows))).argsort()][[0, 2, 3]]
+                torch.testing.assert_close(found_RL, lp_NL[:, : found_RL.shape[1]], atol=1e-5, rtol=1e-5)
 
 
 # The gradient
