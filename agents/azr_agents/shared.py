@@ -6,7 +6,7 @@ attention lays them out: prompts by themselves, and replies over the prompt that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from torch.nn import functional
 from .decode import fits, joined, norm, turn
 from .hf import TokenReply
 
-MOST_SCORES = 1 << 31  # of all layers at once: they are kept for the backward pass
+MOST_SCORES = 1 << 28  # of all layers at once: they are kept for the backward pass, a few times over
 
 
 class Sheet(NamedTuple):
@@ -40,8 +40,15 @@ class Sheet(NamedTuple):
 
 
 def suits(model: Any) -> bool:
-    """Whether `predictions` computes what this model does, and keeps what it would keep."""
-    return fits(model) and not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    """Whether `predictions` computes what this model does, keeps what it would keep, and has room for its context."""
+    if not fits(model) or any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        return False
+    return _matrices(model) * int(model.config.max_position_embeddings) ** 2 <= MOST_SCORES
+
+
+def _matrices(model: Any) -> int:
+    """Attention matrices of one pass."""
+    return int(model.config.num_hidden_layers * model.config.num_attention_heads)
 
 
 def lay(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Sheet:
@@ -80,12 +87,45 @@ def _within(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
-def scores(model: Any, sheet: Sheet) -> int:
-    """How many attention scores `predictions` keeps."""
-    (prompts, ahead), longest = sheet.there_PT.shape, sheet.mask_RL.shape[1]
-    config = model.config
-    replies = prompts * sheet.most * longest * (ahead + longest)
-    return int(config.num_hidden_layers * config.num_attention_heads * replies)
+def groups(
+    model: Any, replies: Sequence[TokenReply], chosen: Iterable[int], budget: int, most: int = MOST_SCORES
+) -> Iterator[list[list[int]]]:
+    """Cut replies into micro-batches of groups with a prompt in common, for `lay`. Neighbours are of like lengths.
+
+    Args:
+        model: that will read them.
+        replies: the batch.
+        chosen: which of them.
+        budget: most tokens of a micro-batch; a larger group makes one of its own, as far as `most` lets it.
+        most: attention scores of a micro-batch. A group that needs more is cut; a single reply may need more.
+    """
+    room = most // _matrices(model)
+    found: dict[tuple[int, ...], list[list[int]]] = {}
+    for index in chosen:
+        prompt, length = replies[index].prompt_ids, len(replies[index].ids)
+        rows = found.setdefault(prompt, [[]])
+        longest = max(length, *(len(replies[one].ids) for one in rows[-1]), 0)
+        if rows[-1] and (len(rows[-1]) + 1) * longest * (len(prompt) + longest) > room:
+            rows.append([])
+        rows[-1].append(index)
+    sizes = {
+        id(row): (len(row), max(len(replies[index].ids) for index in row), len(prompt))
+        for prompt, rows in found.items()
+        for row in rows
+    }
+    part: list[list[int]] = []
+    wide = long = ahead = tokens = 0
+    for row in sorted(chain.from_iterable(found.values()), key=lambda row: sizes[id(row)][1:]):
+        count, length, before = sizes[id(row)]
+        wide, long, ahead = max(wide, count), max(long, length), max(ahead, before)
+        tokens += before + sum(len(replies[index].ids) for index in row)
+        if part and (tokens > budget or (len(part) + 1) * wide * long * (ahead + long) > room):
+            yield part
+            part, (wide, long, ahead) = [], sizes[id(row)]
+            tokens = before + sum(len(replies[index].ids) for index in row)
+        part.append(row)
+    if part:
+        yield part
 
 
 def predictions(model: Any, sheet: Sheet) -> Tensor:

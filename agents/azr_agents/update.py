@@ -25,7 +25,7 @@ from .distributed import Reduce, alone
 from .hf import TokenReply
 from .loss import count_terms, token_logprobs
 from .presets import Preset, objective
-from .shared import MOST_SCORES, Sheet, lay, predictions, scores, suits
+from .shared import Sheet, groups, lay, predictions, suits
 
 ROW_TOKENS = 256  # more of them: prompts are shared more, but more pairs of tokens do not see each other
 SHARE = 2  # a row may be so many times as long as its prompt
@@ -218,8 +218,7 @@ class Learner:
         if getattr(self.model.config, "sliding_window", None):
             row_tokens = 0  # a mask of our own knows no window
         self.lean = row_tokens > 0 and suits(self.model)
-        self.row_tokens = budget if self.lean else row_tokens
-        self.max_tokens, self.reduce, self.world = max_tokens, reduce, world
+        self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.masters = [_master(weight) for weight in self.weights]
         self.optimizer = torch.optim.AdamW(self.masters, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
@@ -262,16 +261,19 @@ class Learner:
         length_N = torch.tensor([len(reply.ids) for reply in replies])
         sampled_NL = _spread(_sampled(replies), torch.arange(int(length_N.max())) < length_N[:, None])
         found_NL, device = torch.zeros_like(sampled_NL), next(self.model.parameters()).device
-        for rows in lay_out(replies, range(len(replies)), self.budget, self.row_tokens):
+        for rows in self._parts(replies, range(len(replies))):
             lp_RL, _ = logprobs(self.reference, self._laid(replies, rows, device), self.temperature)
             found_NL[list(chain(*rows)), : lp_RL.shape[1]] = lp_RL.cpu().float()
         return sampled_NL, found_NL
 
+    def _parts(self, replies: Sequence[TokenReply], chosen: Iterable[int]) -> Iterator[list[list[int]]]:
+        """Micro-batches, for `_laid`."""
+        if self.lean:
+            return groups(self.model, replies, chosen, self.budget)
+        return lay_out(replies, chosen, self.budget, self.row_tokens)
+
     def _laid(self, replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device) -> Pack | Sheet:
-        """A micro-batch, as the model takes it."""
-        if self.lean and scores(self.model, sheet := lay(replies, rows, device)) <= MOST_SCORES:
-            return sheet
-        return pack(replies, rows, device)
+        return lay(replies, rows, device) if self.lean else pack(replies, rows, device)
 
     def _step(self, batch: Batch, rows: Sequence[int], tally: _Tally) -> None:
         lengths = [len(batch.replies[row].ids) for row in rows]  # none on a rank whose prompts stand in other steps
@@ -279,10 +281,10 @@ class Learner:
         terms = count_terms(mask_NL, self.row.aggregation, self.max_tokens, self.reduce)
         for weight in (*self.weights, *self.masters):
             weight.grad = None
-        groups = [list(rows)]
+        apart = [list(rows)]
         if self.reference is not None:  # what is anchored apart: the reference runs for that alone
-            groups = [[row for row in rows if (batch.anchor[row] > 0) is held] for held in (False, True)]
-        for part in chain.from_iterable(lay_out(batch.replies, some, self.budget, self.row_tokens) for some in groups):
+            apart = [[row for row in rows if (batch.anchor[row] > 0) is held] for held in (False, True)]
+        for part in chain.from_iterable(self._parts(batch.replies, some) for some in apart):
             self._loss(batch, part, terms, tally).backward()  # type: ignore[no-untyped-call]
             self._gather()
         self._average()

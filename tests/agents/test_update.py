@@ -20,12 +20,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
-from azr_agents import update
 from azr_agents.distributed import sum_over_ranks
 from azr_agents.hf import HFAgent, TokenReply
 from azr_agents.loss import KL, count_terms, token_logprobs
 from azr_agents.presets import PRESETS, Preset, objective, preset
-from azr_agents.shared import MOST_SCORES, Sheet, lay, suits
+from azr_agents.shared import groups, lay, suits
 from azr_agents.tokenizer import train_tokenizer
 from azr_agents.update import SHARE, Batch, Learner, lay_out, logprobs, pack
 from azr_gym import BadArgument
@@ -213,19 +212,36 @@ def test_models_of_the_llama_family_read_a_prompt_once_and_others_do_not() -> No
     }
 
 
-@pytest.mark.parametrize("most", [0, MOST_SCORES])
-def test_where_attention_would_keep_too_much_rows_are_packed(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, asked = model(), list[type]()
+def test_a_model_whose_context_would_need_too_much_room_is_left_to_its_own_attention() -> None:
+    made = model()
+    made.config.max_position_embeddings = 32_768
+    assert not learner_of(made, FULL).lean
 
-    def noting(model: Any, laid: Any, temperature: float) -> tuple[Tensor, Tensor]:
-        asked.append(type(laid))
-        return logprobs(model, laid, temperature)
 
-    monkeypatch.setattr(update, "MOST_SCORES", most)
-    monkeypatch.setattr(update, "logprobs", noting)
-    batch = batch_of(said_by(made))
-    near(learned(made, FULL, batch, reference=_OTHER), wanted(made, FULL, batch, _OTHER))
-    assert set(asked) == {Sheet if most else update.Pack}
+@given(
+    counts=st.lists(st.integers(1, 6), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+    budget=st.integers(1, 200),
+    most=st.integers(8, 20_000),
+    data=st.data(),
+)
+def test_every_chosen_reply_stands_in_one_group_with_its_prompt(
+    counts: list[int], seed: int, budget: int, most: int, data: st.DataObject
+) -> None:
+    replies = replies_to(counts, seed)
+    chosen = sorted(data.draw(st.sets(st.integers(0, len(replies) - 1)), label="chosen"))
+    parts = list(groups(_LLAMA, replies, chosen, budget, most))
+    assert sorted(chain(*chain(*parts))) == chosen
+    for part in parts:
+        assert all(len({replies[index].prompt_ids for index in row}) == 1 for row in part), "a group mixes prompts"
+        tokens = [len(replies[row[0]].prompt_ids) + sum(len(replies[index].ids) for index in row) for row in part]
+        assert sum(tokens) <= budget or len(part) == 1
+        ahead, long = (
+            max(map(len, some))
+            for some in zip(*((one.prompt_ids, one.ids) for one in (replies[i] for i in chain(*part))), strict=True)
+        )
+        kept = 2 * 4 * len(part) * max(map(len, part)) * long * (ahead + long)
+        assert kept <= most or sum(map(len, part)) == 1
 
 
 @settings(max_examples=25)
@@ -351,15 +367,15 @@ def test_the_metrics_are_means_over_the_batch() -> None:
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(1, 4), st.integers(0, 9))
 def test_replies_to_one_prompt_stay_in_one_step(counts: list[int], steps: int, seed: int) -> None:
-    replies = replies_to(counts, seed)
+    replies, parts = replies_to(counts, seed), Learner._parts
     done: list[list[int]] = []
 
-    def spy(replies: Sequence[TokenReply], chosen: Sequence[int], *limits: int) -> Any:
+    def spy(self: Learner, replies: Sequence[TokenReply], chosen: Sequence[int]) -> Any:
         done.append(list(chosen))
-        return lay_out(replies, chosen, *limits)
+        return parts(self, replies, chosen)
 
     learner = learner_of(_TINY, preset("trr++"))
-    with patch.object(update, "lay_out", spy):
+    with patch.object(Learner, "_parts", spy):
         learner.learn(batch_of(replies), steps, np.random.default_rng(seed))
     prompts = {reply.prompt_ids for reply in replies}
     assert len(done) == min(steps, len(prompts))
