@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import marshal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class _Pending:
 
 
 def judge(tasks: Sequence[CodeTask], answers: Sequence[str], box: Callable[[], Runner]) -> list[Verdict[CodeTask]]:
-    """Judge a batch of answers, with one call of the box for whatever must run, and one for programs that did right:
-    they must do so again.
+    """Judge a batch of answers, with one call of the box for whatever must run. Programs that do right must do so
+    again; those that do not need not.
 
     Args:
         tasks: what was asked.
@@ -43,21 +43,17 @@ def judge(tasks: Sequence[CodeTask], answers: Sequence[str], box: Callable[[], R
     """
     looked = [_look(task, answer) for task, answer in zip(tasks, answers, strict=True)]
     pending = {(one.task, one.key): one for one in looked if isinstance(one, _Pending)}
-    found = _judged(pending, 1, box)
-    right = {at: pending[at] for at, verdict in found.items() if verdict is _RIGHT and isinstance(at[0], InductionTask)}
-    found |= _judged(right, 2, box)
-    return [found[one.task, one.key] if isinstance(one, _Pending) else one for one in looked]
-
-
-_Key = tuple[CodeTask, object]
-
-
-def _judged(pending: Mapping[_Key, _Pending], times: int, box: Callable[[], Runner]) -> dict[_Key, Verdict[CodeTask]]:
-    """Run answers, each so often, and compare what they give."""
     if not pending:
-        return {}
-    runs = box().run([one.program for one in pending.values()], times, give_up=True)
-    return {at: _compare(one.task, run) for (at, one), run in zip(pending.items(), runs, strict=True)}
+        return looked  # type: ignore[return-value]
+    different = list(pending.values())
+    runs = box().run(
+        [one.program for one in different],
+        [2 if isinstance(one.task, InductionTask) else 1 for one in different],
+        give_up=True,
+        enough=lambda place, run: _compare(different[place].task, run) is not _RIGHT,
+    )
+    found = {at: _compare(one.task, run) for (at, one), run in zip(pending.items(), runs, strict=True)}
+    return [found[one.task, one.key] if isinstance(one, _Pending) else one for one in looked]
 
 
 def _look(task: CodeTask, answer: str) -> Verdict[CodeTask] | _Pending:

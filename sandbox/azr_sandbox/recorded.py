@@ -17,6 +17,7 @@ from typing import Self
 from . import values
 from .errors import BadProgram, NotRecorded, RunnerClosed
 from .program import Call, CallStatus, Program, Run, RunStatus
+from .repeat import Enough
 from .runner import Runner
 
 Key = tuple[str, str, bytes, int, bool, bool]
@@ -60,6 +61,7 @@ class RecordedRunner:
         times: int | Sequence[int] = 1,
         isolate_calls: bool = False,
         give_up: bool = False,
+        enough: Enough | None = None,
     ) -> list[Run]:
         """See `azr_sandbox.Runner.run`."""
         self._check()
@@ -74,7 +76,11 @@ class RecordedRunner:
         if missing:
             source = self._ask(programs[missing[0]].source)
             runs = source.run(
-                [programs[place] for place in missing], [each[place] for place in missing], isolate_calls, give_up
+                [programs[place] for place in missing],
+                [each[place] for place in missing],
+                isolate_calls,
+                give_up,
+                enough and (lambda at, run: enough(missing[at], run)),
             )
             self.answers.update((keys[place], run) for place, run in zip(missing, runs, strict=True))
         return [self.answers[at] for at in keys]

@@ -9,7 +9,7 @@ neighbours nothing: the calls behind it are made in a child of their own.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import ceil
@@ -18,6 +18,7 @@ from . import values, wire
 from .errors import BadProgram, NotPlainData
 from .program import Call, CallStatus, Cost, ErrorInfo, Limits, Program, Run, RunStatus
 
+Enough = Callable[[int, Run], bool]  # whether a program's first repeat tells all that somebody wants to know
 _RESUMED = 64  # calls in a job that goes on where a child was killed: the next death must not resend them all
 
 
@@ -66,9 +67,11 @@ class Plan:
         isolate_calls: bool,
         flags: int = 0,
         give_up: bool = False,
+        enough: Enough | None = None,
     ) -> None:
         self.programs, self.limits, self.times, self.flags = programs, limits, times, flags  # times: by program
-        self.isolate_calls, self.give_up = isolate_calls, give_up
+        self.isolate_calls, self.give_up, self.enough = isolate_calls, give_up, enough
+        self.left = [0] * len(programs)  # by program: jobs of the first repeat that are on their way
         self.arguments: list[list[bytes]] = []  # packed, by program and call
         for position, program in enumerate(programs):
             packed = []
@@ -90,12 +93,15 @@ class Plan:
         self.costs: list[list[Cost | None]] = [[None] * len(program.calls) for program in programs]
 
     def jobs(self) -> Iterator[Job]:
-        """Every job of the batch, the first repeats first."""
-        for repeat in range(max(self.times, default=0)):
+        """Every job of the batch, the first repeats first; only these, where more may not be needed."""
+        for repeat in range(max(self.times, default=0) if self.enough is None else 1):
             for index, times in enumerate(self.times):
                 if repeat < times:
-                    for calls in self._groups(index):
-                        yield self._job(index, repeat, calls if times == 1 else _mirrored(calls, repeat))
+                    yield from self._repeat(index, repeat)
+
+    def _repeat(self, index: int, repeat: int) -> Iterator[Job]:
+        for calls in self._groups(index):
+            yield self._job(index, repeat, calls if self.times[index] == 1 else _mirrored(calls, repeat))
 
     def _groups(self, index: int) -> Iterator[tuple[int, ...]]:
         """The calls that share a child: all of a program's, unless its request or its report would be too large."""
@@ -128,10 +134,22 @@ class Plan:
         )  # fmt: skip
         kind = 2 * (repeat % len(wire.HASH_SEEDS)) + wire.needs_imports(program.source)
         patience_s = (len(order) + 1) * limits.wall_s + 90.0
+        self.left[index] += repeat == 0
         return Job(index, repeat, order, header + payload, kind, ticket, patience_s)
 
     def take(self, job: Job) -> Iterator[Job]:
-        """Take a job back, with its report. Yields the jobs for what a killed child could not get to."""
+        """Take a job back, with its report. Yields the jobs for what a killed child could not get to, and for further
+        repeats where the first leaves something to be known."""
+        yield from self._unanswered(job)
+        index = job.program
+        self.left[index] -= job.repeat == 0
+        first = job.repeat == 0 == self.left[index] and self.times[index] > 1  # and all of it
+        if first and self.enough is not None and not self.enough(index, self._run(index)):
+            for repeat in range(1, self.times[index]):
+                yield from self._repeat(index, repeat)
+
+    def _unanswered(self, job: Job) -> Iterator[Job]:
+        """Note what a job did; yields the jobs for what its child could not get to."""
         assert job.verdict is not None
         order, outcomes, loads = job.order, self.outcomes[job.program][job.repeat], self.loads[job.program]
         records = wire.read_records(job.report, len(order), self.limits.output_bytes)

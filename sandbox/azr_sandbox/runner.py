@@ -21,7 +21,7 @@ from typing import Literal, Never, Protocol, Self, runtime_checkable
 from . import dispatch, unsafe, wire
 from .errors import BadProgram, BadRequest, RunnerClosed, SandboxLost, Unavailable
 from .program import Call, Limits, Program, Run
-from .repeat import Job, Plan
+from .repeat import Enough, Job, Plan
 
 _log = logging.getLogger("azr_sandbox")
 _TRIES = 3  # restarts in one batch before we give up
@@ -51,6 +51,7 @@ class Runner(Protocol):
         times: int | Sequence[int] = 1,
         isolate_calls: bool = False,
         give_up: bool = False,
+        enough: Enough | None = None,
     ) -> list[Run]:
         """Run a batch on all slots and return one `Run` per program, in their order.
 
@@ -64,6 +65,8 @@ class Runner(Protocol):
             isolate_calls: a child per call, where the calls of one program otherwise share one.
             give_up: where a call is killed or stopped at a limit, do not make the calls behind it: they end as it did.
                 For whoever needs all of them, so that an endless loop costs its limit once a repeat.
+            enough: asked after a program's first repeat, with its place in the batch and what came of it: True, and
+                the others are not made. For whoever need not know of a wrong answer that it is wrong every time.
 
         Raises:
             BadRequest: something that can not be run; nothing has run.
@@ -107,9 +110,10 @@ class PlanRunner:
         times: int | Sequence[int] = 1,
         isolate_calls: bool = False,
         give_up: bool = False,
+        enough: Enough | None = None,
     ) -> list[Run]:
         """See `Runner.run`."""
-        plan = self._plan(programs, times, isolate_calls, give_up=give_up)
+        plan = self._plan(programs, times, isolate_calls, give_up=give_up, enough=enough)
         self._execute(plan)
         return plan.runs()
 
@@ -128,6 +132,7 @@ class PlanRunner:
         isolate: bool,
         expressions: bool = False,
         give_up: bool = False,
+        enough: Enough | None = None,
     ) -> Plan:
         if self._closed:
             raise RunnerClosed("this runner is closed: make a new one with make_runner()")
@@ -146,7 +151,8 @@ class PlanRunner:
             numbers *= len(programs)
         if len(numbers) != len(programs):
             raise BadRequest(f"{len(numbers)} times for {len(programs)} programs: give one number, or one for each")
-        return Plan(programs, self.limits, numbers, isolate, wire.EXPRESSION if expressions else 0, give_up)
+        flags = wire.EXPRESSION if expressions else 0
+        return Plan(programs, self.limits, numbers, isolate, flags, give_up, enough)
 
     def _execute(self, plan: Plan) -> None:
         raise NotImplementedError

@@ -44,11 +44,16 @@ class Counting:
         self.name, self.python, self.guarantee = runner.name, runner.python, runner.guarantee
 
     def run(
-        self, programs: Sequence[Program], times: Any = 1, isolate_calls: bool = False, give_up: bool = False
+        self,
+        programs: Sequence[Program],
+        times: Any = 1,
+        isolate_calls: bool = False,
+        give_up: bool = False,
+        enough: Any = None,
     ) -> list[Run]:
         self.batches += 1
         self.programs += programs
-        return self.runner.run(programs, times, isolate_calls, give_up)
+        return self.runner.run(programs, times, isolate_calls, give_up, enough)
 
     def evaluate(self, expressions: Sequence[str]) -> list[Call]:
         return self.runner.evaluate(expressions)

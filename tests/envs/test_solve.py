@@ -167,12 +167,12 @@ def test_the_box_gets_inputs_and_never_what_they_should_give(any_runner: Runner)
     envs: Any = gym.make_vec("CodeTriplet-v0", 3, mode=tuple(Mode), runner=counting)
     envs.reset(options={"tasks": [DEDUCTION, ABDUCTION, INDUCTION]})
     envs.step([RIGHT[task][0] for task in (DEDUCTION, ABDUCTION, INDUCTION)])
-    assert counting.batches == 2, "one call of the box per vector step, and one for the program that did right"
-    assert [program.source for program in counting.programs] == [PROGRAM, DOUBLE, DOUBLE]
+    assert counting.batches == 1, "one call of the box per vector step"
+    assert [program.source for program in counting.programs] == [PROGRAM, DOUBLE]
     assert counting.programs[1].calls == tuple((n,) for n in range(5, 10))
 
 
-def test_equal_answers_run_once_and_wrong_programs_are_not_run_again(any_runner: Runner) -> None:
+def test_equal_answers_run_once(any_runner: Runner) -> None:
     from envs.agents import Counting
 
     counting = Counting(any_runner)
@@ -188,7 +188,7 @@ def test_equal_answers_run_once_and_wrong_programs_are_not_run_again(any_runner:
 def test_a_program_that_is_right_once_and_then_no_more_is_wrong(any_runner: Runner) -> None:
     env: Any = gym.make("CodeTriplet-v0", mode=Mode.INDUCTION, runner=any_runner)
     env.reset(options={"task": INDUCTION})
-    tired = "def f(x, seen=[]):\n    seen.append(x)\n    return 2 * x if len(seen) <= 5 else 0"
+    tired = "def f(x, seen=[]):\n    seen.append(x)\n    return 2 * x if len(seen) <= 5 else 0"  # right at first
     _, reward, _, _, info = env.step(tired)
     assert (reward, info["reason"]) == (0.0, NONDETERMINISTIC)
 

@@ -170,6 +170,23 @@ def test_each_program_of_a_batch_may_be_run_a_different_number_of_times(runner: 
     ]  # fmt: skip
 
 
+def test_where_the_first_repeat_is_enough_the_others_are_not_made(runner: Runner) -> None:
+    unsteady = Program("def f(x): return hash('a')", [(1,)])  # differs from repeat to repeat, not within one
+    dies, ends = Program("import os\ndef f(x): os._exit(x)", [(0,), (0,)]), Program("def f(x): return x", [(3,)])
+    asked: list[tuple[int, RunStatus]] = []
+
+    def enough(place: int, run: Run) -> bool:
+        asked.append((place, run.status))
+        return place in (0, 3)
+
+    runs = runner.run([unsteady, unsteady, dies, ends, ends], times=[2, 2, 2, 3, 1], enough=enough)
+    assert [run.status for run in runs] == [
+        RunStatus.OK, RunStatus.NONDETERMINISTIC, RunStatus.ERROR, RunStatus.OK, RunStatus.OK,
+    ]  # fmt: skip
+    assert sorted(asked) == [(0, RunStatus.OK), (1, RunStatus.OK), (2, RunStatus.ERROR), (3, RunStatus.OK)]
+    assert [plain(run) for run in runs[2:]] == [plain(run) for run in runner.run([dies, ends, ends], times=[2, 3, 1])]
+
+
 def test_ordinary_programs_are_deterministic(runner: Runner) -> None:
     for program, run in zip(ORDINARY, runner.run(ORDINARY, times=2), strict=True):
         assert run.status is RunStatus.OK, program.source
