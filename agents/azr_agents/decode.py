@@ -13,17 +13,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made smaller
 APART_BELOW = 0.6  # share of the rows of an even number for each prompt, below which each goes on with its own prompt
 ROOM = 16  # places for tokens that are made at a time
 CAPTURE_FROM = 128  # rows: a graph takes as long to record as some hundred steps
-CAPTURES = 24  # graphs that are kept: each has its own keys and values
+HELD = 16 << 30  # bytes of the graphs that are kept: each has its own keys and values
 SHRINK = 4  # rows go on in a graph that has so many times fewer of them
-PROMPT_ROOM = 64  # places for a prompt in a graph are a multiple of it, so that graphs are used again
-# Attention's kernels; not cuDNN's, which is compiled anew for every shape: 10 ms each, as long as a small model's step.
-KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+PROMPT_ROOM = (
+    64  # places for a prompt in a graph are this or twice as many over and over, so that graphs are used again
+)
 LEAN = ("llama", "qwen2", "mistral")  # one decoder layer fits them all: RMSNorm, rotary positions, SwiGLU
 
 
@@ -56,10 +55,7 @@ def engine(
         captures: of this model; used, and added to, for large batches on a GPU.
     """
     places_PT = (there_PT.cumsum(1) - 1).clamp(min=0)
-    with sdpa_kernel(KERNELS):
-        out = model(
-            input_ids=prompt_PT, attention_mask=there_PT, position_ids=places_PT, use_cache=True, logits_to_keep=1
-        )
+    out = model(input_ids=prompt_PT, attention_mask=there_PT, position_ids=places_PT, use_cache=True, logits_to_keep=1)
     cache, logits_RV = out.past_key_values, out.logits[:, -1].repeat_interleave(n, 0)
     if not fits(model):
         return Plain(model, cache, logits_RV, there_PT, n, most)
@@ -241,7 +237,7 @@ class Replayed:
         """A graph with room for that, a new one where there is none. It becomes the one that was used last."""
         key = (_power_of_two(prompts), n, room, most)
         made = self.captures.pop(key, None) or Captured(self.model, *key)
-        while len(self.captures) >= CAPTURES:
+        while self.captures and made.size + sum(one.size for one in self.captures.values()) > HELD:
             del self.captures[next(iter(self.captures))]  # the one that was used longest ago
         self.captures[key] = made
         return made
@@ -281,6 +277,7 @@ class Captured(Layers):
         )
         self.place_S = torch.arange(most, device=model.device)
         self.next_RV = torch.zeros(rows, model.config.vocab_size, **kind)
+        self.size = sum(one.nbytes for one in (held, self.bias_PT, self.own, self.next_RV))
         self.graph = self._record() if model.device.type == "cuda" else None
 
     def load(self, cache: Any, there_PT: Tensor) -> None:
@@ -355,7 +352,7 @@ Captures = dict[tuple[int, int, int, int], Captured]  # by prompts, replies, roo
 
 
 def _room_for(length: int) -> int:
-    return -(-length // PROMPT_ROOM) * PROMPT_ROOM
+    return PROMPT_ROOM * _power_of_two(-(-length // PROMPT_ROOM))
 
 
 def _power_of_two(count: int) -> int:

@@ -15,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .decode import fits, joined, norm, turn
 from .hf import TokenReply
 
+# Of prompts' attention; not cuDNN's, which is compiled for each shape anew: 10 ms, as long as a small model's step.
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 MOST_SCORES = 1 << 28  # of all layers at once: they are kept for the backward pass, a few times over
 
 
@@ -161,9 +164,10 @@ def _attend(sheet: Sheet, query_KHD: Tensor, key_KGD: Tensor, value_KGD: Tensor)
         return laid.view(prompts, sheet.most, longest, kv_heads, -1, width).permute(0, 3, 1, 2, 4, 5)
 
     query_PHTD, key_PGTD, value_PGTD = (prompt(one).transpose(1, 2) for one in (query_KHD, key_KGD, value_KGD))
-    seen_PHTD = functional.scaled_dot_product_attention(
-        query_PHTD, key_PGTD.repeat_interleave(shared, 1), value_PGTD.repeat_interleave(shared, 1), is_causal=True
-    )
+    with sdpa_kernel(KERNELS):
+        seen_PHTD = functional.scaled_dot_product_attention(
+            query_PHTD, key_PGTD.repeat_interleave(shared, 1), value_PGTD.repeat_interleave(shared, 1), is_causal=True
+        )
     query_PGMQD = reply(query_KHD * width**-0.5).flatten(3, 4)  # Q: a reply's tokens, S queries of each
     key_PGMLD, value_PGMLD = (reply(one).squeeze(4) for one in (key_KGD, value_KGD))
     query_PGXD = query_PGMQD.flatten(2, 3)

@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.attention import sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from azr_gym.errors import BadArgument
 
-from .decode import KERNELS
 from .distributed import Reduce, alone
 from .hf import TokenReply
 from .loss import count_terms, token_logprobs
@@ -135,14 +133,13 @@ def logprobs(model: Any, laid: Pack | Sheet, temperature: float) -> tuple[Tensor
 def _packed_logits(model: Any, packed: Pack) -> Tensor:
     """The logits of what comes at each of the K tokens, (K, V)."""
     skipped = int(packed.source_K.min()) if len(packed.ids_BS) == 1 else 0
-    with sdpa_kernel(KERNELS):
-        out = model(
-            input_ids=packed.ids_BS,
-            attention_mask=_attention(packed, model.dtype),
-            position_ids=packed.places_BS,
-            use_cache=False,
-            logits_to_keep=packed.ids_BS.shape[1] - skipped,
-        )
+    out = model(
+        input_ids=packed.ids_BS,
+        attention_mask=_attention(packed, model.dtype),
+        position_ids=packed.places_BS,
+        use_cache=False,
+        logits_to_keep=packed.ids_BS.shape[1] - skipped,
+    )
     logits_KV: Tensor = out.logits.flatten(0, 1)[packed.source_K - skipped]
     return logits_KV
 
