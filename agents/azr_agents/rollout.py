@@ -139,9 +139,11 @@ class Arena:
             mode, part = self.modes[place], replies[place * count : (place + 1) * count]
             return _judged(self._propose[mode], Role.PROPOSE, asked[mode], part, [mode] * count)
 
-        several = self.config.env_processes > 1  # else there is nobody else to work meanwhile
-        with ThreadPoolExecutor(len(self.modes) if several else 1) as threads:
-            made = [*chain.from_iterable(threads.map(judged, range(len(self.modes))))]
+        if self.config.env_processes > 1:
+            with ThreadPoolExecutor(len(self.modes)) as threads:
+                made = [*chain.from_iterable(threads.map(judged, range(len(self.modes))))]
+        else:  # there is nobody else to work meanwhile
+            made = [*chain.from_iterable(map(judged, range(len(self.modes))))]
         self.watch.lap("execute")
         return made
 

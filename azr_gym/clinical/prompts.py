@@ -93,7 +93,7 @@ def _words(known: Library) -> _Words:
 
 
 def _around(analyte: Analyte) -> tuple[str, int, tuple[float, ...], Sequence[tuple[str, str]]]:
-    unit = f" {analyte.unit}" if analyte.unit != "1" else ""
+    unit = f" {analyte.printed_unit}".rstrip()
 
     def after(female: bool, age: float) -> str:
         low, high = analyte.interval(female, age)

@@ -451,7 +451,7 @@ def _told(known: Library, facts: dict[str, float], person: dict[str, float]) -> 
             analyte = known.analytes[name]
             low, high = analyte.interval(bool(person[FEMALE]), person[AGE])
             mark = " H" if value > high else " L" if value < low else ""
-            said.append(f"{analyte.name} {prompts.amount(known, name, value)} {analyte.unit}{mark}")
+            said.append(f"{analyte.name} {prompts.amount(known, name, value)} {analyte.printed_unit}".rstrip() + mark)
         elif name in known.findings:
             said.append(known.findings[name].name if value else known.findings[name].absence)
     return "; ".join(said)
