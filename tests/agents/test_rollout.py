@@ -12,7 +12,8 @@ from gymnasium.vector import VectorEnv
 from azr_agents.config import Config
 from azr_agents.rollout import KEPT, Arena, Stopwatch, _ask_apart, task_type
 from azr_gym import BadArgument, Outcome, Role, TaskPool
-from azr_gym.code import CodeTask, make_tasks
+from azr_gym.code import CodeTask, make_tasks, prompts
+from azr_gym.roles import PromptStyle
 
 BOTH = ("deduction", "abduction")
 
@@ -61,6 +62,28 @@ def test_few_environments_are_kept_and_a_round_is_the_same_in_a_new_one() -> Non
         assert {count: play(arena, count) for count in range(1, 10)} == first
         kept = [*arena._solve.values()]
     assert all(envs.closed for envs in kept)
+
+
+def test_several_processes_judge_as_one_does() -> None:
+    """Their modes are judged at the same time, in threads."""
+    tasks: list[Any] = [*make_tasks(30, level=1)]
+
+    def said(prompt: str, place: int) -> str:
+        one, other = tasks[place % 30], tasks[place % 7]
+        return prompts.proposal(one.program, other.arguments, PromptStyle.COMPACT)
+
+    def play(processes: int) -> tuple[list[Any], list[Any]]:
+        settings = config(modes=BOTH, proposals=70, tasks=20, env_processes=processes)
+        pool = seeded(settings, 20)
+        with Arena(settings, pool) as arena:
+            made = arena.propose(Says(said), 3)
+            groups = arena.solve(Says(Player(rights=range(5)).knows(*pool)), [*pool], 3)
+        told = [(one.mode, one.reply.text, one.outcome, one.reason, one.reward, one.task) for one in made]
+        return told, [[(one.outcome, one.reward) for one in group] for group in groups]
+
+    alone = play(1)
+    assert alone == play(2)
+    assert {outcome for _, _, outcome, *_ in alone[0]} == {Outcome.ACCEPTED, Outcome.REFUSED}
 
 
 def test_verdicts_are_those_of_their_own_replies() -> None:
