@@ -191,7 +191,8 @@ class Game(Generic[T]):
         wanted = {place: one for place, one in enumerate(found) if isinstance(one, StrEnum)}
         made = iter(self.room.make_many([rng_of(place) for place in wanted], [*wanted.values()], self.play.split))
         tasks = [next(made) if isinstance(one, StrEnum) else one for one in found]
-        asked = {id(task): self._asked(task) for task in {id(task): task for task in tasks}.values()}
+        different = {id(task): task for task in tasks}  # attempts at one task are asked alike
+        asked = {at: self._asked(task) for at, task in different.items()}
         return [Episode(task.mode, *asked[id(task)], task) for task in tasks]
 
     def _given(self, options: Mapping[str, Any]) -> T:

@@ -117,8 +117,9 @@ class Config:
         temperature: of sampling, in training.
         max_new_tokens: of a reply.
         max_rows: replies that are sampled at once.
-        update_tokens: tokens that are run through the model at once, padding included.
-        row_tokens: most tokens of a prompt and replies that share it in the update; 0: a prompt for each reply.
+        update_tokens: tokens that are run through the model at once; padding counts where rows are padded.
+        row_tokens: most tokens of a prompt and replies that share it in the update, for models that `shared` does not
+            suit; 0: a prompt for each reply, for any.
         gradient_checkpointing: less memory, more time.
         dtype: of the weights: "float32", "bfloat16" or "auto". What is trained has a float32 copy beside bfloat16, or
             small steps would round to nothing: 20 bytes a weight, where "float32" takes 16.

@@ -18,11 +18,9 @@ COMPACT_BELOW = 0.7  # share of rows still running at which the batch is made sm
 APART_BELOW = 0.6  # share of the rows of an even number for each prompt, below which each goes on with its own prompt
 ROOM = 16  # places for tokens that are made at a time
 CAPTURE_FROM = 128  # rows: a graph takes as long to record as some hundred steps
-HELD = 16 << 30  # bytes of the graphs that are kept: each has its own keys and values
+HELD = 0.2  # share of a GPU's memory for the graphs that are kept: each has its own keys and values
 SHRINK = 4  # rows go on in a graph that has so many times fewer of them
-PROMPT_ROOM = (
-    64  # places for a prompt in a graph are this or twice as many over and over, so that graphs are used again
-)
+PROMPT_ROOM = 64  # places for a prompt in a graph: these, or twice as many over and over, that graphs are used again
 LEAN = ("llama", "qwen2", "mistral")  # one decoder layer fits them all: RMSNorm, rotary positions, SwiGLU
 
 
@@ -66,7 +64,7 @@ def engine(
 
 def fits(model: Any) -> bool:
     """Whether `Lean` computes what this model does."""
-    config = model.config
+    config: Any = getattr(model, "config", None)
     if getattr(config, "model_type", None) not in LEAN or not hasattr(getattr(model, "model", None), "rotary_emb"):
         return False
     window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
@@ -236,9 +234,11 @@ class Replayed:
     def _captured(self, prompts: int, n: int, room: int, most: int) -> Captured:
         """A graph with room for that, a new one where there is none. It becomes the one that was used last."""
         key = (_power_of_two(prompts), n, room, most)
-        made = self.captures.pop(key, None) or Captured(self.model, *key)
-        while self.captures and made.size + sum(one.size for one in self.captures.values()) > HELD:
+        made = self.captures.pop(key, None)
+        left = HELD * _memory(self.model.device) - Captured.size_of(self.model, *key)
+        while self.captures and sum(one.size for one in self.captures.values()) > left:
             del self.captures[next(iter(self.captures))]  # the one that was used longest ago
+        made = made or Captured(self.model, *key)
         self.captures[key] = made
         return made
 
@@ -277,8 +277,15 @@ class Captured(Layers):
         )
         self.place_S = torch.arange(most, device=model.device)
         self.next_RV = torch.zeros(rows, model.config.vocab_size, **kind)
-        self.size = sum(one.nbytes for one in (held, self.bias_PT, self.own, self.next_RV))
+        self.size = self.size_of(model, prompts, n, room, most)
         self.graph = self._record() if model.device.type == "cuda" else None
+
+    @staticmethod
+    def size_of(model: Any, prompts: int, n: int, room: int, most: int) -> int:
+        """Bytes of keys and values, nearly all of what it holds."""
+        config, places = model.config, prompts * (room + n * most)
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return int(2 * config.num_hidden_layers * config.num_key_value_heads * width * places * model.dtype.itemsize)
 
     def load(self, cache: Any, there_PT: Tensor) -> None:
         """Begin with other prompts, and with the weights as they are now."""
@@ -349,6 +356,11 @@ class Captured(Layers):
 
 
 Captures = dict[tuple[int, int, int, int], Captured]  # by prompts, replies, room for a prompt, tokens of a reply
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of a device; of what is no GPU, as many as an ordinary one has."""
+    return int(torch.cuda.mem_get_info(device)[1]) if device.type == "cuda" else 16 << 30
 
 
 def _room_for(length: int) -> int:

@@ -46,6 +46,8 @@ def suits(model: Any) -> bool:
     """Whether `predictions` computes what this model does, keeps what it would keep, and has room for its context."""
     if not fits(model) or any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         return False
+    if getattr(model.config, "attention_dropout", 0.0):
+        return False
     return _matrices(model) * int(model.config.max_position_embeddings) ** 2 <= MOST_SCORES
 
 
@@ -54,7 +56,9 @@ def _matrices(model: Any) -> int:
     return int(model.config.num_hidden_layers * model.config.num_attention_heads)
 
 
-def lay(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Sheet:
+def lay_shared(
+    replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
+) -> Sheet:
     """Lay replies out.
 
     Args:
@@ -90,10 +94,10 @@ def _within(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
 
-def groups(
+def micro_batches(
     model: Any, replies: Sequence[TokenReply], chosen: Iterable[int], budget: int, most: int = MOST_SCORES
 ) -> Iterator[list[list[int]]]:
-    """Cut replies into micro-batches of groups with a prompt in common, for `lay`. Neighbours are of like lengths.
+    """Cut replies into micro-batches of groups with a prompt in common, for `lay_shared`, the shortest replies first.
 
     Args:
         model: that will read them.
@@ -103,32 +107,38 @@ def groups(
         most: attention scores of a micro-batch. A group that needs more is cut; a single reply may need more.
     """
     room = most // _matrices(model)
-    found: dict[tuple[int, ...], list[list[int]]] = {}
+    whole: dict[tuple[int, ...], list[int]] = {}
     for index in chosen:
-        prompt, length = replies[index].prompt_ids, len(replies[index].ids)
-        rows = found.setdefault(prompt, [[]])
-        longest = max(length, *(len(replies[one].ids) for one in rows[-1]), 0)
-        if rows[-1] and (len(rows[-1]) + 1) * longest * (len(prompt) + longest) > room:
-            rows.append([])
-        rows[-1].append(index)
-    sizes = {
-        id(row): (len(row), max(len(replies[index].ids) for index in row), len(prompt))
-        for prompt, rows in found.items()
-        for row in rows
-    }
+        whole.setdefault(replies[index].prompt_ids, []).append(index)
+    rows = [
+        (long, len(prompt), row)
+        for prompt, group in whole.items()
+        for long, row in _cut(replies, group, len(prompt), room)
+    ]
     part: list[list[int]] = []
     wide = long = ahead = tokens = 0
-    for row in sorted(chain.from_iterable(found.values()), key=lambda row: sizes[id(row)][1:]):
-        count, length, before = sizes[id(row)]
-        wide, long, ahead = max(wide, count), max(long, length), max(ahead, before)
-        tokens += before + sum(len(replies[index].ids) for index in row)
+    for length, before, row in sorted(rows, key=lambda one: one[:2]):
+        size = before + sum(len(replies[index].ids) for index in row)
+        wide, long, ahead, tokens = max(wide, len(row)), max(long, length), max(ahead, before), tokens + size
         if part and (tokens > budget or (len(part) + 1) * wide * long * (ahead + long) > room):
             yield part
-            part, (wide, long, ahead) = [], sizes[id(row)]
-            tokens = before + sum(len(replies[index].ids) for index in row)
+            part, (wide, long, ahead, tokens) = [], (len(row), length, before, size)
         part.append(row)
     if part:
         yield part
+
+
+def _cut(replies: Sequence[TokenReply], group: Sequence[int], ahead: int, room: int) -> Iterator[tuple[int, list[int]]]:
+    """Replies to a prompt of `ahead` tokens, as many together as there is room for, and the longest's tokens."""
+    row, long = list[int](), 0
+    for index in group:
+        longer = max(long, len(replies[index].ids))
+        if row and (len(row) + 1) * longer * (ahead + longer) > room:
+            yield long, row
+            row, longer = [], len(replies[index].ids)
+        row.append(index)
+        long = longer
+    yield long, row
 
 
 def predictions(model: Any, sheet: Sheet) -> Tensor:

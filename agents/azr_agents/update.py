@@ -1,7 +1,8 @@
 """Changes the weights: rollouts with advantages in, optimizer steps done. Knows no environment.
 
-A prompt is run through the model once for all its replies: they stand behind it in one row, and each sees the prompt
-and itself alone. Exact to rounding, and with prompts of 512 tokens a quarter of the work.
+A prompt is run through the model once for all its replies: by `shared`, where the model is small and of the Llama
+family; else they stand behind it in one row, where each sees the prompt and itself alone. Exact to rounding, and with
+prompts of 512 tokens a quarter of the work.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .distributed import Reduce, alone
 from .hf import TokenReply
 from .loss import count_terms, token_logprobs
 from .presets import Preset, objective
-from .shared import Sheet, groups, lay, predictions, suits
+from .shared import Sheet, lay_shared, micro_batches, predictions, suits
 
 ROW_TOKENS = 256  # more of them: prompts are shared more, but more pairs of tokens do not see each other
 SHARE = 2  # a row may be so many times as long as its prompt
@@ -186,9 +187,9 @@ class Learner:
         reference: the weights that the KL is to; None: there is none.
         temperature: that the replies were sampled with.
         max_grad_norm: gradients are clipped to it.
-        budget: tokens of a micro-batch.
-        row_tokens: most tokens of a prompt with replies that share it; 0: every reply behind its own copy of the
-            prompt, for models whose attention takes no mask of our own.
+        budget: tokens of a micro-batch; padding counts where rows are padded.
+        row_tokens: most tokens of a row, a prompt with replies that share it, for models that `shared` does not suit;
+            0: every reply behind its own copy of the prompt, for models whose attention takes no mask of our own.
         max_tokens: of a reply; only aggregation "constant" divides by it.
         reduce: sums over ranks: counts, and gradients once a step, so that the ranks may have different numbers of
             micro-batches, or none.
@@ -214,7 +215,7 @@ class Learner:
         self.temperature, self.max_grad_norm, self.budget = temperature, max_grad_norm, budget
         if getattr(self.model.config, "sliding_window", None):
             row_tokens = 0  # a mask of our own knows no window
-        self.lean = row_tokens > 0 and suits(self.model)
+        self.lean = row_tokens > 0 and suits(self.model) and (reference is None or suits(reference))
         self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.masters = [_master(weight) for weight in self.weights]
@@ -266,11 +267,11 @@ class Learner:
     def _parts(self, replies: Sequence[TokenReply], chosen: Iterable[int]) -> Iterator[list[list[int]]]:
         """Micro-batches, for `_laid`."""
         if self.lean:
-            return groups(self.model, replies, chosen, self.budget)
+            return micro_batches(self.model, replies, chosen, self.budget)
         return lay_out(replies, chosen, self.budget, self.row_tokens)
 
     def _laid(self, replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device) -> Pack | Sheet:
-        return lay(replies, rows, device) if self.lean else pack(replies, rows, device)
+        return lay_shared(replies, rows, device) if self.lean else pack(replies, rows, device)
 
     def _step(self, batch: Batch, rows: Sequence[int], tally: _Tally) -> None:
         lengths = [len(batch.replies[row].ids) for row in rows]  # none on a rank whose prompts stand in other steps
@@ -391,4 +392,4 @@ def _master(weight: Tensor) -> Tensor:
 def _sampled(replies: Sequence[TokenReply]) -> Tensor:
     """The log-probabilities of all tokens when they were sampled, one after another; float32."""
     values = chain.from_iterable(reply.logprobs for reply in replies)
-    return torch.from_numpy(np.fromiter(values, np.float32, sum(len(reply.logprobs) for reply in replies)))
+    return torch.from_numpy(np.fromiter(values, np.float32, sum(len(reply.ids) for reply in replies)))

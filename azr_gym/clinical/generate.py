@@ -37,6 +37,7 @@ from azr_gym.clinical.library import (
     Reading,
     Sex,
 )
+from azr_gym.clinical.records import HEIGHT, WEIGHT
 
 T = TypeVar("T")
 BATCH, DRAWS = 16, 40  # patients drawn at once for one, and how often
@@ -47,9 +48,7 @@ SPEECHLESS = ("coma", "pulselessness")  # findings of people who tell nothing
 SPREAD = 4.0  # standard deviations that a reference interval of 95% is wide, nearly
 DONE = (Kind.IMAGING, Kind.TEST)  # findings that somebody has to order
 WEEKS = "gestational_weeks"  # the one value that only some have
-# Men are so many cm taller than the middle of both sexes, and women so many less: 176.0 and 163.3 were measured in
-# people of 25 to 44 years in Canada, 2005 (seen at https://www.cnblogs.com/cutepig/p/1709590.html, a table of surveys).
-HEIGHT, TALLER = BODY[2], 6.35
+TALLER = 6.35  # cm of men above the middle of both sexes, and of women below it: a design constant
 CHARACTERISTIC = 0.9  # a finding of so many of a condition's patients is one that the typical patient has
 DISTRACTED = 3.0  # times as common are findings without a bearing on the condition, where they are to distract
 PANELS = 3  # of normal values, that are measured to distract
@@ -502,7 +501,7 @@ class Generator:
         """Add height and weight where a condition sets them: men are taller, and the taller of either sex heavier, so
         that the body mass index is as if all had the height in the middle."""
         tall_N = np.ones(len(facts[AGE]))
-        for name in BODY[:0:-1]:
+        for name in (HEIGHT, WEIGHT):
             if name in one.labs:
                 body_N = between(rng, one.labs[name], len(tall_N)) * tall_N
                 if name == HEIGHT:

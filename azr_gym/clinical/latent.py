@@ -94,12 +94,8 @@ def linked(name: str, given: Collection[str]) -> list[tuple[str, float]]:
     """What a value goes with where a condition sets both, the nearest first, with the correlation of each.
 
     A value that is high among those of its condition's patients, or its logarithm, makes the other high among its own.
-    That of the natriuretic peptides is measured: r2 = 0.94 (Masson S, et al., heart failure, n = 92; seen at
-    https://synapsesocial.com/papers/W2030093686). Of troponin I by two assays, r = 0.92 is
-    (https://pmc.ncbi.nlm.nih.gov/articles/PMC5447265), and between I and T it is modest
-    (https://staging.utswmed.org/heart/physician-update/2021/high-sensitivity-troponin-and-type-2-mi-patient-characteristics-and-impact-on-the-health-system);
-    these, of which the orders of magnitude count, and all others are design constants: near 1 where one quantity is
-    given in two units, less where two go together.
+    How closely is a design constant: near 1 where one quantity is given in two units or measured twice (of troponin I
+    by two assays r = 0.92 is seen at https://pmc.ncbi.nlm.nih.gov/articles/PMC5447265), less where two go together.
     """
     found, share = list[tuple[str, float]](), 1.0
     while name in given and name in LINKS and LINKS[name][0] in given:

@@ -4,7 +4,8 @@ The model is that of `generate.Generator.sample`: priors by tier, age and sex; f
 independently of each other, or follow from another one; values that are drawn, fitted to a finding, or computed from
 others. Where all is known it is exact, but for what is said here:
 
-- The engine's acceptance of a patient is left out, and so is why something is unknown.
+- The engine's acceptance of a patient is left out, and so is why something is unknown: that a deciding test which is
+  not positive is told of no patient of its condition.
 - Two findings that are there, and may both follow from a third of which nothing is known, count as independent.
 - A finding that values decide counts, where these are unknown, as often as drawn patients of the condition have it
   (where such patients need not be measured, its own share is half of that); several that one value decides count as

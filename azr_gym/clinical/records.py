@@ -16,7 +16,8 @@ from azr_gym.errors import AzrGymError
 
 MALE, FEMALE, PREGNANT, AGE = "male", "female", "pregnant", "age"
 PERSON = (MALE, FEMALE, PREGNANT)  # findings that every patient may have
-BODY = (AGE, "weight_kg", "height_cm")  # numbers that every patient may have
+WEIGHT, HEIGHT = "weight_kg", "height_cm"
+BODY = (AGE, WEIGHT, HEIGHT)  # numbers that every patient may have
 TIERS = ("very_common", "common", "uncommon", "rare", "very_rare")
 OPPOSITE = {"positive": "negative", "detected": "not detected", "reactive": "not reactive"}  # of a test
 NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -4,6 +4,8 @@ must run."""
 from __future__ import annotations
 
 import copy
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any, ClassVar
@@ -39,6 +41,7 @@ from .vary import variations
 Pair = tuple[Sequence[object], object]
 _RUNNERS = ("auto", "docker", "jail")
 _shared: dict[tuple[str, int | None], tuple[Runner, set[int]]] = {}  # one box of a kind, and the rooms that use it
+_starting = threading.Lock()  # of a box: who asks meanwhile waits for it
 
 
 class CodeRoom(Room[CodeTask]):
@@ -83,10 +86,11 @@ class CodeRoom(Room[CodeTask]):
         if not isinstance(self._runner, str):
             return self._runner
         key = (self._runner, self.slots)
-        if key not in _shared:
-            _shared[key] = (make_runner(self._runner, slots=self.slots), set())  # type: ignore[arg-type]
-        runner, users = _shared[key]
-        users.add(id(self))
+        with _starting:
+            if key not in _shared:
+                _shared[key] = (make_runner(self._runner, slots=self.slots), set())  # type: ignore[arg-type]
+            runner, users = _shared[key]
+            users.add(id(self))
         return runner
 
     def share(self) -> CodeRoom:
@@ -235,6 +239,15 @@ class CodeRoom(Room[CodeTask]):
             elif isinstance(key, Triplet):
                 shown.append(Section("in fact", f"f({key.arguments}) == {key.output}", "python"))
         return shown
+
+
+def _unlock_after_fork() -> None:
+    global _starting
+    _starting = threading.Lock()  # a thread of the parent may have held it; it is not here to let go
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
 def mixed(pairs: list[Pair]) -> list[Pair]:

@@ -63,7 +63,7 @@ class RecordedRunner:
         give_up: bool = False,
         enough: Enough | None = None,
     ) -> list[Run]:
-        """See `azr_sandbox.Runner.run`."""
+        """See `azr_sandbox.Runner.run`. All repeats are recorded, whether the first is `enough` or not."""
         self._check()
         programs = list(programs)
         for program in programs:
@@ -80,7 +80,6 @@ class RecordedRunner:
                 [each[place] for place in missing],
                 isolate_calls,
                 give_up,
-                enough and (lambda at, run: enough(missing[at], run)),
             )
             self.answers.update((keys[place], run) for place, run in zip(missing, runs, strict=True))
         return [self.answers[at] for at in keys]

@@ -65,8 +65,9 @@ class Runner(Protocol):
             isolate_calls: a child per call, where the calls of one program otherwise share one.
             give_up: where a call is killed or stopped at a limit, do not make the calls behind it: they end as it did.
                 For whoever needs all of them, so that an endless loop costs its limit once a repeat.
-            enough: asked after a program's first repeat, with its place in the batch and what came of it: True, and
-                the others are not made. For whoever need not know of a wrong answer that it is wrong every time.
+            enough: asked after the first of a program's repeats, with its place in the batch and what came of it: True,
+                and the others are not made. For whoever need not know of a wrong answer that it is wrong every time.
+                It must not use this runner, which waits for it.
 
         Raises:
             BadRequest: something that can not be run; nothing has run.

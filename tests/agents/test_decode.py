@@ -206,7 +206,7 @@ def test_rows_that_take_longer_go_on_in_smaller_graphs(
     def replayed(model: Any, cache: Any, logits: Tensor, there: Tensor, n: int, most: int) -> Replayed:
         return Replayed(model, cache, logits, there, n, most, captures)
 
-    with patch.multiple(decode, Lean=replayed, CAPTURE_FROM=1, HELD=held, SHRINK=shrink):
+    with patch.multiple(decode, Lean=replayed, CAPTURE_FROM=1, HELD=1.0, _memory=lambda device: held, SHRINK=shrink):
         made = check(llama, prompts_of(lengths), n, ends, True, 2e-4)
     assert len(captures) == 1 or sum(one.size for one in captures.values()) <= held
     for step, kept in enumerate(made.rows[1:]):

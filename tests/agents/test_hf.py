@@ -199,3 +199,15 @@ def test_thoughts_are_text_and_digits_stand_alone() -> None:
     assert TOKENIZER.decode(ids, skip_special_tokens=True) == "<think>12</think>[345]"
     assert len(ids) == 2 + 2 + 5
     assert TOKENIZER.eos_token_id is not None
+
+
+def test_what_does_not_fit_is_told_of_each_prompt_as_encoding_tells_it() -> None:
+    made = agent()
+    long = "7 " * 10_000
+    assert made.misfits([]) == []
+    first, empty, last = made.misfits(["6 * 7?", "", long])
+    assert first == ""
+    for prompt, reason in (("", empty), (long, last)):
+        with pytest.raises(BadArgument) as told:
+            made.encode(["6 * 7?", prompt])
+        assert str(told.value) == reason

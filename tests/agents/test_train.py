@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -26,7 +27,7 @@ from azr_agents import train as training
 from azr_agents.checkpoint import NotSaved, latest
 from azr_agents.cli import train_command
 from azr_agents.config import Config
-from azr_agents.train import train
+from azr_agents.train import calm, train
 from azr_gym import BadArgument
 
 ITERATIONS = 5
@@ -578,3 +579,17 @@ def test_a_small_model_learns_from_its_own_tasks(tmp_path: Path) -> None:
     assert sum(accuracy[-3:]) / 3 > 0.85
     by_chance = train(replace(chosen, out=tmp_path / "control", shuffle_rewards=True))
     assert [row["accuracy/deduction"] for row in metrics.read(by_chance).metrics][-1] < 0.75
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_garbage_is_looked_for_as_before_however_an_iteration_ends(on: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if on else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError), calm():
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+        assert gc.isenabled() is on
+        assert gc.get_freeze_count() == 0
+    finally:
+        (gc.enable if before else gc.disable)()

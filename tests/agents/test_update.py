@@ -24,7 +24,7 @@ from azr_agents.distributed import sum_over_ranks
 from azr_agents.hf import HFAgent, TokenReply
 from azr_agents.loss import KL, count_terms, token_logprobs
 from azr_agents.presets import PRESETS, Preset, objective, preset
-from azr_agents.shared import groups, lay, suits
+from azr_agents.shared import lay_shared, micro_batches, suits
 from azr_agents.tokenizer import train_tokenizer
 from azr_agents.update import SHARE, Batch, Learner, lay_out, logprobs, pack
 from azr_gym import BadArgument
@@ -197,7 +197,7 @@ def test_logprobs_are_those_of_a_plain_forward_pass(kind: str, row_tokens: int, 
         lp_NL, entropy_NL = one_by_one(made, replies, 0.7)
         row_tokens = learner_of(made, FULL, row_tokens=row_tokens).row_tokens  # no longer than the model's window
         for rows in lay_out(replies, range(len(replies)), budget, row_tokens):
-            for how in (pack, lay) if suits(made) else (pack,):
+            for how in (pack, lay_shared) if suits(made) else (pack,):
                 laid: Any = how(replies, rows)
                 lp_RL, entropy_RL = logprobs(made, laid, 0.7)
                 part, length = list(chain(*rows)), lp_RL.shape[1]
@@ -214,7 +214,11 @@ def test_models_of_the_llama_family_read_a_prompt_once_and_others_do_not() -> No
 
 def test_a_model_whose_context_would_need_too_much_room_is_left_to_its_own_attention() -> None:
     made = model()
+    assert learner_of(made, FULL).lean
+    assert not learner_of(made, FULL, reference=model("gpt2")).lean
     made.config.max_position_embeddings = 32_768
+    assert not learner_of(made, FULL).lean
+    made.config.max_position_embeddings, made.config.attention_dropout = 128, 0.1
     assert not learner_of(made, FULL).lean
 
 
@@ -230,7 +234,7 @@ def test_every_chosen_reply_stands_in_one_group_with_its_prompt(
 ) -> None:
     replies = replies_to(counts, seed)
     chosen = sorted(data.draw(st.sets(st.integers(0, len(replies) - 1)), label="chosen"))
-    parts = list(groups(_LLAMA, replies, chosen, budget, most))
+    parts = list(micro_batches(_LLAMA, replies, chosen, budget, most))
     assert sorted(chain(*chain(*parts))) == chosen
     for part in parts:
         assert all(len({replies[index].prompt_ids for index in row}) == 1 for row in part), "a group mixes prompts"
@@ -251,7 +255,7 @@ def test_logprobs_do_not_hang_on_the_layout(counts: list[int], seed: int, budget
     with torch.no_grad():
         lp_NL, _ = one_by_one(made, replies)
         for rows in lay_out(replies, range(len(replies)), budget, row):
-            for laid in (pack(replies, rows), lay(replies, rows)):
+            for laid in (pack(replies, rows), lay_shared(replies, rows)):
                 lp_RL, _ = logprobs(made, laid, 1.0)
                 torch.testing.assert_close(lp_RL, lp_NL[list(chain(*rows)), : lp_RL.shape[1]], atol=1e-5, rtol=1e-5)
 
@@ -263,7 +267,7 @@ def test_a_reply_without_tokens_takes_none_from_its_neighbours() -> None:
         lp_NL, _ = one_by_one(_LLAMA, [reply for reply in replies if reply.ids])
         for row_tokens in (0, HUGE):
             [rows] = lay_out(replies, range(4), HUGE, row_tokens)
-            for laid in (pack(replies, rows), lay(replies, rows)):
+            for laid in (pack(replies, rows), lay_shared(replies, rows)):
                 lp_RL, _ = logprobs(_LLAMA, laid, 1.0)
                 found_RL = lp_RL[torch.tensor(list(chain(*rows))).argsort()][[0, 2, 3]]
                 torch.testing.assert_close(found_RL, lp_NL[:, : found_RL.shape[1]], atol=1e-5, rtol=1e-5)

@@ -13,10 +13,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from envs.agents import Scripted
+from gymnasium.utils import seeding
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 import azr_gym
 from azr_gym import BadAction, BadAgent, BadArgument, BadPoolFile, BadTask, Outcome, Reply, TaskPool, WrongMoment
+from azr_gym.batch import Generators
 from azr_gym.code import CodeTask, Triplet, hello_world
 from azr_sandbox import Runner
 
@@ -380,3 +382,17 @@ def test_a_runner_is_named_where_it_can_not_be_pickled(any_runner: Runner) -> No
 
     with pytest.raises(TypeError, match="give its name"):
         pickle.dumps(any_runner)
+
+
+def test_a_generator_is_made_when_it_is_asked_for_and_taken_back_as_it_was() -> None:
+    made = Generators([None, None, None]).seeded([0, 1], [5, 6, None])
+    assert [type(held) for held in made._held] == [int, int, type(None)]
+    drawn = made[0].integers(1000, size=4).tolist()
+    assert drawn == seeding.np_random(5)[0].integers(1000, size=4).tolist()
+    again = made.seeded([0, 1], [None, 7, None])
+    ahead = again[0].integers(1000, size=4).tolist()
+    again.undo()
+    assert made[0].integers(1000, size=4).tolist() == ahead
+    with pytest.raises(gym.error.Error):
+        made.seeded([0], [-1, None, None])
+    assert type(made._held[1]) is int, "nobody asked"

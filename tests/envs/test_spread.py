@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,7 @@ import pytest
 
 from azr_gym import BadArgument, TaskPool, spread
 from azr_gym.code import Triplet, make_tasks
+from azr_gym.code import room as code_room
 from azr_gym.code.room import CodeRoom
 from azr_gym.errors import AzrGymError
 from azr_sandbox import Unavailable, make_runner
@@ -161,3 +163,20 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_threads_that_ask_at_once_share_one_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def slow(name: str, slots: int | None = None) -> object:
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr(code_room, "_shared", {})
+    monkeypatch.setattr(code_room, "make_runner", slow)
+    rooms = [CodeRoom() for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        boxes = [*threads.map(CodeRoom.box, rooms)]
+    assert len(made) == 1
+    assert boxes == made * 4

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from azr_gym.code import triplet
 from azr_gym.code.normal import form
 from azr_gym.code.triplet import (
     MAX_MESSAGE_CHARS,
@@ -270,3 +271,19 @@ def test_tasks_are_frozen() -> None:
 def test_features_are_those_of_the_program_s_shape() -> None:
     one, other = (Triplet.of("deduction", f"def f(x):\n    return x + {n}", [n], 2 * n) for n in (1, 2))
     assert one.features() == other.features() == InductionTask.of(one.program, [([1], 2), ([2], 3)]).features()
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Triplet.of("deduction", "def f(x):\n    return x + 1", (1,), 2),
+        InductionTask.of("def f(x):\n    return x + 1", [((n,), n + 1) for n in range(4)]),
+    ],
+    ids=["triplet", "induction"],
+)
+def test_what_a_task_has_computed_goes_where_it_goes(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, features = task.key, task.features()
+    there = pickle.loads(pickle.dumps(task))
+    monkeypatch.setattr(triplet, "form", None)  # whoever reads the program again fails
+    monkeypatch.setattr(triplet, "parse_arguments", None)
+    assert (there, there.key, there.features()) == (task, key, features)

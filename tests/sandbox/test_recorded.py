@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azr_sandbox import NotRecorded, Program, Runner, RunnerClosed
+from azr_sandbox import NotRecorded, Program, Runner, RunnerClosed, RunStatus
 from azr_sandbox.recorded import RecordedRunner
 
 PROGRAMS = [Program("def f(x): return x + 1", [(1,), (2.0,)]), Program("def f(x): return 1 / x", [(0,)])]
@@ -42,3 +42,11 @@ def test_a_closed_one_says_so() -> None:
     replay.close()
     with pytest.raises(RunnerClosed):
         replay.run([])
+
+
+def test_all_repeats_are_recorded_though_the_first_is_enough(any_runner: Runner) -> None:
+    unsteady = Program("seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)", [(1,)])
+    recorder = RecordedRunner(source=any_runner)
+    [run] = recorder.run([unsteady], times=2, enough=lambda place, run: True)
+    assert run.status is RunStatus.NONDETERMINISTIC
+    assert RecordedRunner(recorder.answers).run([unsteady], times=2) == [run]
