@@ -56,9 +56,7 @@ def _matrices(model: Any) -> int:
     return int(model.config.num_hidden_layers * model.config.num_attention_heads)
 
 
-def lay_shared(
-    replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu"
-) -> Sheet:
+def lay(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Sheet:
     """Lay replies out.
 
     Args:
@@ -97,7 +95,7 @@ def _within(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 def micro_batches(
     model: Any, replies: Sequence[TokenReply], chosen: Iterable[int], budget: int, most: int = MOST_SCORES
 ) -> Iterator[list[list[int]]]:
-    """Cut replies into micro-batches of groups with a prompt in common, for `lay_shared`, the shortest replies first.
+    """Cut replies into micro-batches of groups with a prompt in common, for `lay`, the shortest replies first.
 
     Args:
         model: that will read them.

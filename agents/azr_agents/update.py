@@ -1,8 +1,7 @@
 """Changes the weights: rollouts with advantages in, optimizer steps done. Knows no environment.
 
 A prompt is run through the model once for all its replies: by `shared`, where the model is small and of the Llama
-family; else they stand behind it in one row, where each sees the prompt and itself alone. Exact to rounding, and with
-prompts of 512 tokens a quarter of the work.
+family, else by `packed`. Exact to rounding, and with prompts of 512 tokens a quarter of the work.
 """
 
 from __future__ import annotations
@@ -10,158 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from azr_gym.errors import BadArgument
 
+from . import packed, shared
 from .distributed import Reduce, alone
 from .hf import TokenReply
 from .loss import count_terms, token_logprobs
 from .presets import Preset, objective
-from .shared import Sheet, lay_shared, micro_batches, predictions, suits
 
 ROW_TOKENS = 256  # more of them: prompts are shared more, but more pairs of tokens do not see each other
-SHARE = 2  # a row may be so many times as long as its prompt
+Laid: TypeAlias = packed.Pack | shared.Sheet
 
 
-class Pack(NamedTuple):
-    """Replies in B rows of S tokens: a prompt, then replies to it, each of which sees the prompt and itself alone.
-
-    There are K tokens to learn from, of R replies, the longest of L tokens.
-    """
-
-    ids_BS: Tensor
-    owner_BS: Tensor  # 0 a prompt's token, 1.. the reply that a token belongs to, -1 a pad
-    places_BS: Tensor  # positions: each reply's begin where its prompt ends
-    source_K: Tensor  # where in the rows each token is predicted
-    target_K: Tensor  # the token
-    mask_RL: Tensor  # bool, True on tokens; in its order the K tokens stand
-
-
-def pack(replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Pack:
-    """Lay replies out.
-
-    Args:
-        replies: the batch.
-        rows: which replies stand in each row: all to one prompt.
-        device: of the tensors.
-    """
-    prompts = [replies[row[0]].prompt_ids for row in rows]
-    pieces = [[prompt, *(replies[index].ids for index in row)] for prompt, row in zip(prompts, rows, strict=True)]
-    size_P = np.array([len(piece) for line in pieces for piece in line])  # P pieces: prompts and replies, T tokens
-    count_B = np.array([len(line) for line in pieces])
-    line_P = np.repeat(np.arange(len(rows)), count_B)
-    first_B = np.cumsum(count_B) - count_B  # where among the pieces each row's prompt is
-    owner_P = np.arange(len(size_P)) - first_B[line_P]
-    end_P = np.cumsum(size_P)
-    ahead_P = size_P[first_B][line_P]  # tokens of its row's prompt
-    start_P = (end_P - size_P) - (end_P - size_P)[first_B][line_P]  # where in its row each piece begins
-    width = int((start_P + size_P).max())
-
-    piece_T = np.repeat(np.arange(len(size_P)), size_P)
-    place_T = np.arange(len(piece_T)) - (end_P - size_P)[piece_T]  # inside the piece
-    token_T = np.fromiter(chain.from_iterable(chain.from_iterable(pieces)), np.int64, len(piece_T))
-    said_T = owner_P[piece_T] > 0
-    where_T = (width * line_P + start_P)[piece_T] + place_T
-    before_T = np.where(place_T == 0, (width * line_P + ahead_P)[piece_T], where_T) - 1
-
-    def laid(values_T: NDArray[np.int64], blank: int) -> Tensor:
-        made = np.full(len(rows) * width, blank)
-        made[where_T] = values_T
-        return torch.from_numpy(made.reshape(len(rows), width))
-
-    length_R = torch.from_numpy(size_P[owner_P > 0])
-    parts = (
-        laid(token_T, 0),
-        laid(owner_P[piece_T], -1),
-        laid(np.where(said_T, ahead_P[piece_T], 0) + place_T, 0),
-        torch.from_numpy(before_T[said_T]),
-        torch.from_numpy(token_T[said_T]),
-        torch.arange(int(length_R.max())) < length_R[:, None],
-    )
-    return Pack(*(part.to(device) for part in parts))
-
-
-def lay_out(replies: Sequence[TokenReply], chosen: Iterable[int], budget: int, row: int) -> Iterator[list[list[int]]]:
-    """Cut replies into micro-batches of rows, for `pack`.
-
-    Args:
-        replies: the batch.
-        chosen: which of them.
-        budget: most tokens of a micro-batch, padding included; a longer row makes one of its own.
-        row: most tokens of a row, but each holds at least one reply, and a long prompt as many tokens of replies as
-            it has itself. 0: one reply in each.
-    """
-    open_rows: dict[tuple[int, ...], list[int]] = {}
-    rows: list[list[int]] = []
-    for index in chosen:
-        prompt = replies[index].prompt_ids
-        current = open_rows.get(prompt)
-        if current is None or _width(replies, [*current, index]) > max(row, SHARE * len(prompt) * (row > 0)):
-            current = open_rows[prompt] = []
-            rows.append(current)
-        current.append(index)
-    part: list[list[int]] = []
-    for one in sorted(rows, key=lambda one: _width(replies, one)):
-        if part and (len(part) + 1) * _width(replies, one) > budget:
-            yield part
-            part = []
-        part.append(one)
-    if part:
-        yield part
-
-
-def _width(replies: Sequence[TokenReply], row: Sequence[int]) -> int:
-    return len(replies[row[0]].prompt_ids) + sum(len(replies[index].ids) for index in row)
-
-
-def logprobs(model: Any, laid: Pack | Sheet, temperature: float) -> tuple[Tensor, Tensor]:
+def logprobs(model: Any, laid: Laid, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the replies' tokens, and the entropy at each: lp_RL, entropy_RL; 0 on pads."""
-    if isinstance(laid, Sheet):
-        logits_NV, target_N = predictions(model, laid), laid.target_N
-    else:
-        logits_NV, target_N = _packed_logits(model, laid), laid.target_K
-    lp_1N, entropy_1N = token_logprobs(logits_NV[None], target_N[None], temperature)
+    logits_NV = shared.predictions(model, laid) if isinstance(laid, shared.Sheet) else packed.predictions(model, laid)
+    lp_1N, entropy_1N = token_logprobs(logits_NV[None], laid.target_N[None], temperature)
     return _spread(lp_1N[0], laid.mask_RL), _spread(entropy_1N[0], laid.mask_RL)
 
 
-def _packed_logits(model: Any, packed: Pack) -> Tensor:
-    """The logits of what comes at each of the K tokens, (K, V)."""
-    skipped = int(packed.source_K.min()) if len(packed.ids_BS) == 1 else 0
-    out = model(
-        input_ids=packed.ids_BS,
-        attention_mask=_attention(packed, model.dtype),
-        position_ids=packed.places_BS,
-        use_cache=False,
-        logits_to_keep=packed.ids_BS.shape[1] - skipped,
-    )
-    logits_KV: Tensor = out.logits.flatten(0, 1)[packed.source_K - skipped]
-    return logits_KV
-
-
-def _spread(values_K: Tensor, mask_RL: Tensor) -> Tensor:
+def _spread(values_N: Tensor, mask_RL: Tensor) -> Tensor:
     """Values one after another, laid out where the mask is; 0 elsewhere."""
-    blank_RL = torch.zeros(mask_RL.shape, dtype=values_K.dtype, device=values_K.device)
-    return blank_RL.masked_scatter(mask_RL, values_K)
-
-
-def _attention(packed: Pack, dtype: torch.dtype) -> Tensor:
-    """Who sees whom. Rows of one reply each need no more than which tokens are there; any attention kernel knows that.
-
-    Else what is added to the scores, (B, 1, S, S).
-    """
-    owner_BS = packed.owner_BS
-    if int(owner_BS.max()) <= 1:
-        return (owner_BS >= 0).long()
-    before_SS = torch.ones(owner_BS.shape[1], owner_BS.shape[1], dtype=torch.bool, device=owner_BS.device).tril()
-    mine_BSS = (owner_BS[:, None] == 0) | (owner_BS[:, None] == owner_BS[:, :, None])
-    return (~(before_SS & mine_BSS)).to(dtype)[:, None] * torch.finfo(dtype).min
+    blank_RL = torch.zeros(mask_RL.shape, dtype=values_N.dtype, device=values_N.device)
+    return blank_RL.masked_scatter(mask_RL, values_N)
 
 
 @dataclass(frozen=True)
@@ -215,7 +92,7 @@ class Learner:
         self.temperature, self.max_grad_norm, self.budget = temperature, max_grad_norm, budget
         if getattr(self.model.config, "sliding_window", None):
             row_tokens = 0  # a mask of our own knows no window
-        self.lean = row_tokens > 0 and suits(self.model) and (reference is None or suits(reference))
+        self.lean = row_tokens > 0 and shared.suits(self.model) and (reference is None or shared.suits(reference))
         self.row_tokens, self.max_tokens, self.reduce, self.world = row_tokens, max_tokens, reduce, world
         self.weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.masters = [_master(weight) for weight in self.weights]
@@ -267,11 +144,11 @@ class Learner:
     def _parts(self, replies: Sequence[TokenReply], chosen: Iterable[int]) -> Iterator[list[list[int]]]:
         """Micro-batches, for `_laid`."""
         if self.lean:
-            return micro_batches(self.model, replies, chosen, self.budget)
-        return lay_out(replies, chosen, self.budget, self.row_tokens)
+            return shared.micro_batches(self.model, replies, chosen, self.budget)
+        return packed.micro_batches(replies, chosen, self.budget, self.row_tokens)
 
-    def _laid(self, replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device) -> Pack | Sheet:
-        return lay_shared(replies, rows, device) if self.lean else pack(replies, rows, device)
+    def _laid(self, replies: Sequence[TokenReply], rows: Sequence[Sequence[int]], device: torch.device) -> Laid:
+        return shared.lay(replies, rows, device) if self.lean else packed.lay(replies, rows, device)
 
     def _step(self, batch: Batch, rows: Sequence[int], tally: _Tally) -> None:
         lengths = [len(batch.replies[row].ids) for row in rows]  # none on a rank whose prompts stand in other steps
@@ -338,7 +215,7 @@ class Learner:
         return loss
 
     @torch.no_grad()
-    def _reference(self, laid: Pack | Sheet, anchor_R: Tensor) -> Tensor | None:
+    def _reference(self, laid: Laid, anchor_R: Tensor) -> Tensor | None:
         """The reference's log-probabilities, where anything is anchored."""
         if self.reference is None or not bool((anchor_R > 0).any()):
             return None

@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
+from azr_agents import packed, shared
 from azr_agents.distributed import sum_over_ranks
 from azr_agents.hf import HFAgent, TokenReply
 from azr_agents.loss import KL, count_terms, token_logprobs
 from azr_agents.presets import PRESETS, Preset, objective, preset
-from azr_agents.shared import lay_shared, micro_batches, suits
 from azr_agents.tokenizer import train_tokenizer
-from azr_agents.update import SHARE, Batch, Learner, lay_out, logprobs, pack
+from azr_agents.update import Batch, Learner, logprobs
 from azr_gym import BadArgument
 
 torch.set_num_threads(1)
@@ -170,14 +170,14 @@ def test_every_chosen_reply_stands_in_one_row_behind_its_prompt(
 ) -> None:
     replies = replies_to(counts, seed)
     chosen = sorted(data.draw(st.sets(st.integers(0, len(replies) - 1)), label="chosen"))
-    parts = list(lay_out(replies, chosen, budget, row))
+    parts = list(packed.micro_batches(replies, chosen, budget, row))
     assert sorted(chain(*chain(*parts))) == chosen
     for part in parts:
         widths = []
         for one in part:
             assert len({replies[index].prompt_ids for index in one}) == 1, "a row mixes prompts"
             widths.append(len(replies[one[0]].prompt_ids) + sum(len(replies[index].ids) for index in one))
-            assert widths[-1] <= max(row, SHARE * len(replies[one[0]].prompt_ids)) or len(one) == 1
+            assert widths[-1] <= max(row, packed.SHARE * len(replies[one[0]].prompt_ids)) or len(one) == 1
         assert max(widths) * len(part) <= budget or len(part) == 1
     if row == 0:
         assert all(len(one) == 1 for one in chain(*parts))
@@ -185,7 +185,7 @@ def test_every_chosen_reply_stands_in_one_row_behind_its_prompt(
 
 def test_with_room_enough_a_prompt_is_read_once() -> None:
     replies = replies_to((4, 1, 3, 2))
-    [part] = lay_out(replies, range(len(replies)), HUGE, HUGE)
+    [part] = packed.micro_batches(replies, range(len(replies)), HUGE, HUGE)
     assert sorted(map(len, part)) == [1, 2, 3, 4]
 
 
@@ -196,8 +196,8 @@ def test_logprobs_are_those_of_a_plain_forward_pass(kind: str, row_tokens: int, 
     with torch.no_grad():
         lp_NL, entropy_NL = one_by_one(made, replies, 0.7)
         row_tokens = learner_of(made, FULL, row_tokens=row_tokens).row_tokens  # no longer than the model's window
-        for rows in lay_out(replies, range(len(replies)), budget, row_tokens):
-            for how in (pack, lay_shared) if suits(made) else (pack,):
+        for rows in packed.micro_batches(replies, range(len(replies)), budget, row_tokens):
+            for how in (packed.lay, shared.lay) if shared.suits(made) else (packed.lay,):
                 laid: Any = how(replies, rows)
                 lp_RL, entropy_RL = logprobs(made, laid, 0.7)
                 part, length = list(chain(*rows)), lp_RL.shape[1]
@@ -234,7 +234,7 @@ def test_every_chosen_reply_stands_in_one_group_with_its_prompt(
 ) -> None:
     replies = replies_to(counts, seed)
     chosen = sorted(data.draw(st.sets(st.integers(0, len(replies) - 1)), label="chosen"))
-    parts = list(micro_batches(_LLAMA, replies, chosen, budget, most))
+    parts = list(shared.micro_batches(_LLAMA, replies, chosen, budget, most))
     assert sorted(chain(*chain(*parts))) == chosen
     for part in parts:
         assert all(len({replies[index].prompt_ids for index in row}) == 1 for row in part), "a group mixes prompts"
@@ -254,8 +254,8 @@ def test_logprobs_do_not_hang_on_the_layout(counts: list[int], seed: int, budget
     made, replies = _LLAMA, replies_to(counts, seed)
     with torch.no_grad():
         lp_NL, _ = one_by_one(made, replies)
-        for rows in lay_out(replies, range(len(replies)), budget, row):
-            for laid in (pack(replies, rows), lay_shared(replies, rows)):
+        for rows in packed.micro_batches(replies, range(len(replies)), budget, row):
+            for laid in (packed.lay(replies, rows), shared.lay(replies, rows)):
                 lp_RL, _ = logprobs(made, laid, 1.0)
                 torch.testing.assert_close(lp_RL, lp_NL[list(chain(*rows)), : lp_RL.shape[1]], atol=1e-5, rtol=1e-5)
 
@@ -266,8 +266,8 @@ def test_a_reply_without_tokens_takes_none_from_its_neighbours() -> None:
     with torch.no_grad():
         lp_NL, _ = one_by_one(_LLAMA, [reply for reply in replies if reply.ids])
         for row_tokens in (0, HUGE):
-            [rows] = lay_out(replies, range(4), HUGE, row_tokens)
-            for laid in (pack(replies, rows), lay_shared(replies, rows)):
+            [rows] = packed.micro_batches(replies, range(4), HUGE, row_tokens)
+            for laid in (packed.lay(replies, rows), shared.lay(replies, rows)):
                 lp_RL, _ = logprobs(_LLAMA, laid, 1.0)
                 found_RL = lp_RL[torch.tensor(list(chain(*rows))).argsort()][[0, 2, 3]]
                 torch.testing.assert_close(found_RL, lp_NL[:, : found_RL.shape[1]], atol=1e-5, rtol=1e-5)
