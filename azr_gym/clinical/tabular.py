@@ -156,8 +156,8 @@ class ClinicalCaseTabularEnv(gym.Env[Observation, np.int64]):
     | MaskablePPO, 294,912 steps | 92.5% | 2.8% | 1.6 | 2.6 | 0.885 |
 
     Bayes takes the posterior of the model that draws the patients, given what is known. At the `full` level the
-    commonest diagnosis is right for 1.9% of 2,000 patients, and Bayes without an order for 30.2%. With 5.8 orders each
-    it is right for 88.3% of 300; that takes some minutes.
+    commonest diagnosis is right for 1.6% of 2,000 patients, and Bayes without an order for 29.2%. With 5.8 orders each
+    it is right for 88.0% of 300; that takes some minutes.
 
     ## Versions
 
