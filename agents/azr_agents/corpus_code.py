@@ -28,7 +28,7 @@ from .tokenizer import CODE
 COMPACT = PromptStyle.COMPACT
 MAX_REFERENCES = 2  # shown to a proposer: none, one or two, equally often
 PAIRS = (6, 10)  # of an induction task
-FURTHER = 2  # programs of which induction alone is asked, after each of which everything is
+FURTHER = 2  # programs more for each: of these induction alone is asked
 MORE = 3  # further calls of a program, at most, where answers think
 SPLIT = CODE
 

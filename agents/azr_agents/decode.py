@@ -8,6 +8,7 @@ that never move, so that a step on a GPU is one CUDA graph. All give the same lo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -122,19 +123,14 @@ class Layers:
         config = model.config
         self.model, self.layers = model, list(model.model.layers)
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.width = _width(config)
         self.first = [joined(layer.self_attn) for layer in self.layers]
 
     def _layers(self, token_R: Tensor, cos_R1D: Tensor, sin_R1D: Tensor) -> Tensor:
-        hidden_RC = self.model.model.embed_tokens(token_R)
-        for number, layer in enumerate(self.layers):
-            normed_RC = norm(layer.input_layernorm, hidden_RC)
-            all_RXD = functional.linear(normed_RC, *self.first[number]).view(len(token_R), -1, self.width)
-            turned_RXD = turn(all_RXD[:, : -self.kv_heads], cos_R1D, sin_R1D)
-            own_2RGSD = self._say(number, turned_RXD[:, self.heads :], all_RXD[:, -self.kv_heads :])
-            seen_RC = self._attend(turned_RXD[:, : self.heads], number, *own_2RGSD)
-            hidden_RC = hidden_RC + layer.self_attn.o_proj(seen_RC)
-            hidden_RC = hidden_RC + layer.mlp(norm(layer.post_attention_layernorm, hidden_RC))
+        def attend(number: int, query_RHD: Tensor, key_RGD: Tensor, value_RGD: Tensor) -> Tensor:
+            return self._attend(query_RHD, number, *self._say(number, key_RGD, value_RGD))
+
+        hidden_RC = through(self.model, token_R, cos_R1D, sin_R1D, self.first, attend)
         logits_RV: Tensor = self.model.lm_head(norm(self.model.model.norm, hidden_RC))
         return logits_RV
 
@@ -284,8 +280,8 @@ class Captured(Layers):
     def size_of(model: Any, prompts: int, n: int, room: int, most: int) -> int:
         """Bytes of keys and values, nearly all of what it holds."""
         config, places = model.config, prompts * (room + n * most)
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return int(2 * config.num_hidden_layers * config.num_key_value_heads * width * places * model.dtype.itemsize)
+        size = config.num_hidden_layers * config.num_key_value_heads * _width(config)
+        return int(2 * size * places * model.dtype.itemsize)
 
     def load(self, cache: Any, there_PT: Tensor) -> None:
         """Begin with other prompts, and with the weights as they are now."""
@@ -369,6 +365,43 @@ def _room_for(length: int) -> int:
 
 def _power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
+
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # a layer's number, queries, keys, values: what is seen
+
+
+def through(
+    model: Any,
+    token_T: Tensor,
+    cos_T1D: Tensor,
+    sin_T1D: Tensor,
+    first: Sequence[tuple[Tensor, Tensor | None]],
+    attend: Attend,
+) -> Tensor:
+    """The decoder's layers on tokens that meet in attention alone, (T, C).
+
+    Args:
+        model: that `fits`.
+        token_T: ids.
+        cos_T1D, sin_T1D: of their positions.
+        first: of each layer, what `joined` gives.
+        attend: given queries (T, H, D), turned, and keys and values (T, G, D), the keys turned; gives (T, H D).
+    """
+    heads, kv_heads = model.config.num_attention_heads, model.config.num_key_value_heads
+    hidden_TC: Tensor = model.model.embed_tokens(token_T)
+    for number, layer in enumerate(model.model.layers):
+        made_TX = functional.linear(norm(layer.input_layernorm, hidden_TC), *first[number])
+        made_TXD = made_TX.view(len(token_T), heads + 2 * kv_heads, -1)
+        turned_TXD = turn(made_TXD[:, :-kv_heads], cos_T1D, sin_T1D)
+        seen_TE = attend(number, turned_TXD[:, :heads], turned_TXD[:, heads:], made_TXD[:, -kv_heads:])
+        hidden_TC = hidden_TC + layer.self_attn.o_proj(seen_TE)
+        hidden_TC = hidden_TC + layer.mlp(norm(layer.post_attention_layernorm, hidden_TC))
+    return hidden_TC
+
+
+def _width(config: Any) -> int:
+    """Of a head."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def joined(attention: Any) -> tuple[Tensor, Tensor | None]:

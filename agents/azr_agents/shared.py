@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .decode import fits, joined, norm, turn
+from .decode import fits, joined, norm, through
 from .hf import TokenReply
 
 # Of prompts' attention; not cuDNN's, which is compiled for each shape anew: 10 ms, as long as a small model's step.
@@ -141,18 +141,12 @@ def _cut(replies: Sequence[TokenReply], group: Sequence[int], ahead: int, room: 
 
 def predictions(model: Any, sheet: Sheet) -> Tensor:
     """The logits of what comes at each token of the replies, (N, V)."""
-    config, core = model.config, model.model
-    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    hidden_KC = core.embed_tokens(sheet.ids_K)
-    cos_1KD, sin_1KD = core.rotary_emb(hidden_KC, sheet.places_K[None])
-    cos_K1D, sin_K1D = cos_1KD[0, :, None], sin_1KD[0, :, None]
-    for layer in core.layers:
-        made_KX = functional.linear(norm(layer.input_layernorm, hidden_KC), *joined(layer.self_attn))
-        made_KXD = made_KX.view(len(hidden_KC), heads + 2 * kv_heads, -1)
-        turned_KXD = turn(made_KXD[:, : heads + kv_heads], cos_K1D, sin_K1D)
-        seen_KE = _attend(sheet, turned_KXD[:, :heads], turned_KXD[:, heads:], made_KXD[:, heads + kv_heads :])
-        hidden_KC = hidden_KC + layer.self_attn.o_proj(seen_KE)
-        hidden_KC = hidden_KC + layer.mlp(norm(layer.post_attention_layernorm, hidden_KC))
+    core = model.model
+    cos_1KD, sin_1KD = core.rotary_emb(core.embed_tokens.weight, sheet.places_K[None])
+    first = [joined(layer.self_attn) for layer in core.layers]
+    hidden_KC = through(
+        model, sheet.ids_K, cos_1KD[0, :, None], sin_1KD[0, :, None], first, lambda _, *parts: _attend(sheet, *parts)
+    )
     logits_NV: Tensor = model.lm_head(norm(core.norm, hidden_KC[sheet.source_N]))
     return logits_NV
 

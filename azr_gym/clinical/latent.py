@@ -1,10 +1,10 @@
 """Makes measured values belong together: what follows from others is computed, not drawn.
 
 Only values that a condition does not set itself are changed, and those that it sets are drawn together where they go
-together (`linked`); the identities are those that `knowledge/plausible.toml`
-checks. Lungs make up for a bicarbonate that is low or high, and kidneys for a pCO2; chloride leaves the anion gap that
-albumin, lactate, ketones and failing kidneys make; calcium goes with albumin, which binds it, and the ionised part with
-what is left. Calcium that a condition sets is so corrected: as it were with albumin of 4 g/dL.
+together (`linked`); the identities are those that `knowledge/plausible.toml` checks. Lungs make up for a bicarbonate
+that is low or high, and kidneys for a pCO2; chloride leaves the anion gap that albumin, lactate, ketones and failing
+kidneys make; calcium goes with albumin, which binds it, and the ionised part with what is left. Calcium that a
+condition sets is so corrected: as it were with albumin of 4 g/dL.
 """
 
 from __future__ import annotations
